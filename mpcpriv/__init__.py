@@ -1,0 +1,64 @@
+"""Computation on the joint data of organisations that may not show each other their rows.
+
+Importing this package has no side effect: torch, CrypTen and gRPC are loaded by what needs them.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+from mpcpriv.errors import (
+    Desynchronised,
+    FrameRefused,
+    MpcprivError,
+    PeerAborted,
+    PeerAbsent,
+    PeerError,
+    PeerFinished,
+    PeerGone,
+    PeerLate,
+    PeerRefused,
+    RangeError,
+    Unsupported,
+    UsageError,
+)
+
+if TYPE_CHECKING:
+    from mpcpriv import engine
+    from mpcpriv.party.launch import PartyFailed, launch
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Desynchronised",
+    "FrameRefused",
+    "MpcprivError",
+    "PartyFailed",
+    "PeerAborted",
+    "PeerAbsent",
+    "PeerError",
+    "PeerFinished",
+    "PeerGone",
+    "PeerLate",
+    "PeerRefused",
+    "RangeError",
+    "Unsupported",
+    "UsageError",
+    "__version__",
+    "engine",
+    "launch",
+]
+
+
+def __getattr__(name: str) -> object:
+    # PEP 562: the public names that need torch or gRPC are loaded on first use.
+    if name == "engine":
+        return importlib.import_module("mpcpriv.engine")
+    if name in {"PartyFailed", "launch"}:
+        return getattr(importlib.import_module("mpcpriv.party.launch"), name)
+    raise AttributeError(f"module 'mpcpriv' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
