@@ -1,0 +1,243 @@
+"""`cluster.toml`: who takes part in programs between machines, where they listen, and their certificates.
+
+    [[party]]                          # in rank order; the first is rank 0
+    name = "alice"
+    address = "alice.example:9301"
+    certificate = "alice.crt"          # relative to this file; alice holds the key
+
+    [[party]]
+    ...
+
+    [dealer]                           # same fields; deals correlated randomness, never sees data
+    ...
+
+    [limits]                           # optional
+    connect = 60                       # seconds within which all members must be connected
+    wait = 600                         # seconds to wait for a live but silent member
+    message = 1073741824               # the longest message, in bytes
+
+The members compare a digest of the names, their order and the certificates before they share anything.
+Addresses and limits are each member's own view of the network and are not part of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from mpcpriv.errors import UsageError
+from mpcpriv.transport.base import Limits
+from mpcpriv.types import PartyId
+
+_DIGEST_DOMAIN = b"mpcpriv/cluster/v1"
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class _Entry(_Model):
+    name: str
+    address: str
+    certificate: str
+
+
+class _Limits(_Model):
+    connect: Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)] = Limits.connect
+    wait: Annotated[float, Field(gt=0, le=7 * 86_400, allow_inf_nan=False)] = Limits.wait
+    message: Annotated[int, Field(ge=1 << 16, le=1 << 34)] = Limits.message
+
+
+class _File(_Model):
+    party: list[_Entry]
+    dealer: _Entry
+    limits: _Limits = _Limits()
+
+
+@dataclass(frozen=True)
+class Member:
+    """One member of a cluster.
+
+    Attributes:
+        name: its name, which its certificate carries as a SAN URI.
+        address: `host:port` where it listens.
+        certificate: its certificate in PEM.
+        fingerprint: SHA-256 of the certificate's DER form, 32 bytes.
+    """
+
+    name: PartyId
+    address: str
+    certificate: bytes
+    fingerprint: bytes
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Everyone who takes part.
+
+    Attributes:
+        path: the file that this was read from.
+        members: the parties in rank order, then the dealer.
+    """
+
+    path: Path
+    members: tuple[Member, ...]
+    limits: Limits
+
+    @property
+    def names(self) -> tuple[PartyId, ...]:
+        """The members' names by rank, the dealer last."""
+        return tuple(member.name for member in self.members)
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """The members' addresses by rank, the dealer last."""
+        return tuple(member.address for member in self.members)
+
+    @property
+    def digest(self) -> bytes:
+        """SHA-256 over the order of the members and their certificates' fingerprints, 32 bytes."""
+        state = hashlib.sha256(_DIGEST_DOMAIN)
+        for member in self.members:
+            # A name is at most 63 characters and a fingerprint 32 bytes: the encoding is unambiguous.
+            state.update(bytes([len(member.name)]) + member.name.encode() + member.fingerprint)
+        return state.digest()
+
+    def rank(self, name: str) -> int:
+        """The rank of the member called `name`.
+
+        Raises:
+            UsageError: nobody is called so.
+        """
+        if name not in self.names:
+            raise UsageError(
+                f"--party {name!r}: {self.path} knows {', '.join(self.names)}; "
+                "name one of them or add a [[party]]"
+            )
+        return self.names.index(PartyId(name))
+
+
+def read_cluster(path: Path) -> Cluster:
+    """Reads and checks `cluster.toml` and the certificates that it names.
+
+    Raises:
+        UsageError: the file or a certificate is missing, malformed, or contradicts the rest; the message
+            names the field, its value, the rule and the way out.
+    """
+    content = _parse(path)
+    entries = [(f"party[{index}]", entry) for index, entry in enumerate(content.party)]
+    entries.append(("dealer", content.dealer))
+    if len(content.party) < 2:
+        raise UsageError(
+            f"{path}: {len(content.party)} [[party]]: a computation needs at least 2 parties; "
+            "add the other ones"
+        )
+    members = tuple(_member(path, field, entry) for field, entry in entries)
+    # A certificate carries one name, so equal certificates are caught as equal names.
+    for attribute in ("name", "address"):
+        _refuse_duplicates(path, [field for field, _ in entries], members, attribute)
+    limits = Limits(message=content.limits.message, connect=content.limits.connect, wait=content.limits.wait)
+    return Cluster(path, members, limits)
+
+
+def _parse(path: Path) -> _File:
+    try:
+        data = tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise UsageError(f"{path}: there is no such file; name the cluster file with --cluster") from None
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read ({error.strerror})") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: not TOML: {error}") from None
+    try:
+        return _File.model_validate(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        raise UsageError(
+            f"{path}: {_field(first['loc'])}: {_rule(first['type'], first['msg'], first['input'])}"
+        ) from None
+
+
+def _field(location: tuple[int | str, ...]) -> str:
+    """`('party', 0, 'name')` as `party[0].name`."""
+    text = ""
+    for part in location:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+    return text
+
+
+def _rule(kind: str, message: str, value: object) -> str:
+    if kind == "missing":
+        return "missing; write it into the file"
+    if kind == "extra_forbidden":
+        return "no such field; check its spelling or remove it"
+    shown = repr(value)
+    return f"{shown[:60]}{'...' if len(shown) > 60 else ''}: {message[0].lower()}{message[1:]}"
+
+
+def _member(path: Path, field: str, entry: _Entry) -> Member:
+    try:
+        name = PartyId(entry.name)
+    except UsageError as error:
+        raise UsageError(f"{path}: {field}.name: {error}") from None
+    _check_address(f"{path}: {field}.address", entry.address)
+    certificate = path.parent / entry.certificate
+    where = f"{path}: {field}.certificate {entry.certificate!r}"
+    try:
+        pem = certificate.read_bytes()
+    except OSError as error:
+        raise UsageError(
+            f"{where}: cannot be read ({error.strerror}); get it from {name}, "
+            f"or make your own with `mpcpriv init DIR --name {name}`"
+        ) from None
+    try:
+        parsed = x509.load_pem_x509_certificate(pem)
+    except ValueError:
+        raise UsageError(f"{where}: not a certificate in PEM; get {name}'s tls.crt again") from None
+    # One name per certificate: one that served for two would let its holder be both.
+    uris = _uris(parsed)
+    if uris != [name.uri]:
+        raise UsageError(
+            f"{where}: is for {', '.join(uris) or 'nobody'}, not for {name.uri}; "
+            f"name the party as its certificate does, or get {name}'s own"
+        )
+    return Member(name, entry.address, pem, parsed.fingerprint(hashes.SHA256()))
+
+
+def _uris(certificate: x509.Certificate) -> list[str]:
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    except x509.ExtensionNotFound:
+        return []
+    uris = names.value.get_values_for_type(x509.UniformResourceIdentifier)
+    return [uri for uri in uris if uri.startswith("spiffe://mpcpriv/")]
+
+
+def _check_address(where: str, address: str) -> None:
+    host, colon, port = address.rpartition(":")
+    bare = host.removeprefix("[").removesuffix("]")
+    bracketed = host != bare
+    valid = bool(colon and bare) and port.isascii() and port.isdigit() and 1 <= int(port) <= 65535
+    if not valid or (":" in bare and not bracketed) or any(c.isspace() or c == "/" for c in address):
+        raise UsageError(
+            f'{where} {address!r}: write host:port with a port from 1 to 65535, e.g. "alice.example:9301"'
+        )
+
+
+def _refuse_duplicates(path: Path, fields: list[str], members: tuple[Member, ...], attribute: str) -> None:
+    seen: dict[str, str] = {}
+    for field, member in zip(fields, members, strict=True):
+        value: str = getattr(member, attribute)
+        if value in seen:
+            raise UsageError(
+                f"{path}: {field}.{attribute} {str(value)!r}: {seen[value]} has the same; "
+                "each member needs its own"
+            )
+        seen[value] = field
