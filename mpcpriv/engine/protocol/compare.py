@@ -1,0 +1,121 @@
+"""Comparison of shared values with public thresholds, for any number of parties, in four rounds.
+
+With c = x + r opened, [x < t] is the sign of (c - t) - r, that is
+msb(c - t) + msb(r) + [low 63 bits of c - t  <  low 63 bits of r]  (mod 2), and one opened c serves
+any number of thresholds. The last bracket is looked up digit by digit in the dealt one-hot shares
+of r and folded twice: see `correlation.comparison`. Rounds: open c; the first folds; the second;
+the daBit that lands the bit in sum shares.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numba import njit
+
+from mpcpriv.engine.correlation.comparison import SELECT_EQ, SELECT_LT, ThresholdMask
+from mpcpriv.engine.session import Session
+
+
+def below(session: Session, x: torch.Tensor, thresholds: list[int]) -> torch.Tensor:
+    """Shares of [x < t] for each public t: integers 0 or 1, in shape `(*x.shape, len(thresholds))`.
+
+    Args:
+        x: shares of ring elements in [-2^62, 2^62).
+        thresholds: ring elements in the same range; x - t must not leave [-2^63, 2^63).
+    """
+    shape = (*x.shape, len(thresholds))
+    if x.numel() == 0 or not thresholds:
+        return torch.zeros(shape, dtype=torch.int64)
+    request = ThresholdMask(x.numel(), len(thresholds))
+    dealt = session.correlations.take(request)
+    r, bits = dealt.masks
+    # Safe to open: r is uniform and used for this value alone.
+    (c,) = session.open("compare: x + r", [x.reshape(-1) + r])
+
+    hot, words, landing = dealt.derived()
+    bits_u, words_u = bits.numpy().view(np.uint64), words.numpy().view(np.uint32)
+    size = (request.elements, request.thresholds)
+    shifted = np.subtract.outer(c.numpy(), np.array(thresholds, dtype=np.int64)).view(np.uint64)
+
+    masked, kept = np.empty(size, np.uint32), np.empty(size, np.uint8)
+    _look_up(shifted, hot.numpy().view(np.uint64), bits_u, masked, kept)
+    # Safe to open: every bit is masked by a fresh dealt bit.
+    (opened,) = session.open("compare: first folds", [torch.from_numpy(masked.view(np.int32))], group="xor")
+
+    masked_2, kept_2 = np.empty(size, np.uint8), np.empty(size, np.uint8)
+    _fold_first(opened.numpy().view(np.uint32), words_u, kept, bits_u, masked_2, kept_2, SELECT_EQ, SELECT_LT)
+    # Safe to open: as above, with the mask of the second layer.
+    (opened_2,) = session.open("compare: second fold", [torch.from_numpy(masked_2.view(np.int8))], group="xor")
+
+    flipped = np.empty(size, np.uint8)
+    _fold_second(
+        opened_2.numpy().view(np.uint8), words_u, kept_2, bits_u, shifted, session.rank == 0, flipped, SELECT_LT
+    )
+    # Safe to open: the result's bit is masked by the daBit.
+    (bit,) = session.open("compare: daBit", [torch.from_numpy(flipped.view(np.int8))], group="xor")
+    return land(session, bit, landing).reshape(shape)
+
+
+def land(session: Session, opened: torch.Tensor, dabit: torch.Tensor) -> torch.Tensor:
+    """Sum shares of b from the opened b + d (mod 2) and sum shares of d: b = o + d - 2 o d."""
+    o = opened.to(torch.int64)
+    share = dabit * (1 - 2 * o)
+    return share + o if session.rank == 0 else share
+
+
+@njit(cache=True, nogil=True, inline="always")  # type: ignore[untyped-decorator]
+def _parity(x):  # type: ignore[no-untyped-def]
+    x ^= x >> np.uint32(16)
+    x ^= x >> np.uint32(8)
+    x ^= x >> np.uint32(4)
+    return (np.uint32(0x6996) >> (x & np.uint32(15))) & np.uint32(1)
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _look_up(c, hot, bits, masked, kept):  # type: ignore[no-untyped-def]
+    for i in range(c.shape[0]):
+        for k in range(c.shape[1]):
+            eq, lt = np.uint32(0), np.uint32(0)
+            low = c[i, k] & np.uint64(0x7FFFFFFFFFFFFFFF)
+            for j in range(16):
+                digit = (low >> np.uint64(4 * j)) & np.uint64(15)
+                lane = np.uint32((hot[i, j >> 2] >> np.uint64(16 * (j & 3))) & np.uint64(0xFFFF))
+                above = lane >> np.uint32(digit)
+                eq |= (above & np.uint32(1)) << np.uint32(j)
+                lt |= _parity(above >> np.uint32(1)) << np.uint32(j)
+            word, keep = np.uint32(0), np.uint32(0)
+            for g in range(4):
+                fold = ((eq >> np.uint32(4 * g)) & np.uint32(15)) | (
+                    ((lt >> np.uint32(4 * g)) & np.uint32(7)) << np.uint32(4)
+                )
+                word |= fold << np.uint32(7 * g)
+                keep |= ((lt >> np.uint32(4 * g + 3)) & np.uint32(1)) << np.uint32(g)
+            masked[i, k] = word ^ np.uint32(bits[i, k] & np.uint64(0xFFFFFFF))
+            kept[i, k] = keep
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _fold_first(opened, words, kept, bits, masked, kept_2, select_eq, select_lt):  # type: ignore[no-untyped-def]
+    for i in range(opened.shape[0]):
+        for k in range(opened.shape[1]):
+            eq, lt = np.uint32(0), np.uint32(kept[i, k])
+            for g in range(4):
+                d = (opened[i, k] >> np.uint32(7 * g)) & np.uint32(127)
+                eq |= _parity(words[i, k, g] & select_eq[d]) << np.uint32(g)
+                lt ^= _parity(words[i, k, g] & select_lt[d]) << np.uint32(g)
+            fold = eq | ((lt & np.uint32(7)) << np.uint32(4))
+            masked[i, k] = fold ^ np.uint32((bits[i, k] >> np.uint64(28)) & np.uint64(127))
+            kept_2[i, k] = lt >> np.uint32(3)
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _fold_second(opened, words, kept, bits, c, first, flipped, select_lt):  # type: ignore[no-untyped-def]
+    for i in range(opened.shape[0]):
+        for k in range(opened.shape[1]):
+            word = words[i, k, 4]
+            bit = np.uint32(kept[i, k]) ^ _parity(word & select_lt[opened[i, k]]) ^ (word >> np.uint32(30))
+            bit ^= np.uint32((bits[i, k] >> np.uint64(35)) & np.uint64(1))
+            if first:
+                bit ^= np.uint32(c[i, k] >> np.uint64(63))
+            flipped[i, k] = bit & np.uint32(1)

@@ -1,0 +1,275 @@
+"""A party's side of one joint computation: who is there, what is opened, what it cost.
+
+A session belongs to the thread that joined it: the parties must run the same operations in the same
+order, and only one thread can promise that.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from mpcpriv.engine.correlation.base import Group, Slot
+from mpcpriv.engine.correlation.source import Correlations
+from mpcpriv.engine.prg import Prg, derive_key
+from mpcpriv.errors import Desynchronised, UsageError
+from mpcpriv.transport.base import Transport
+
+_NONCE_BYTES = 32
+_local = threading.local()
+
+
+@dataclass
+class Cost:
+    """What a session has cost this party so far.
+
+    Attributes:
+        rounds: times that it waited for messages which every party sent at once.
+        sent, received: bytes of openings and collectives to and from the other parties.
+        waited: seconds spent waiting for the other parties.
+        opened: how often each operation opened something, by name.
+    """
+
+    rounds: int = 0
+    sent: int = 0
+    received: int = 0
+    waited: float = 0.0
+    opened: dict[str, int] = field(default_factory=dict)
+
+
+def pair_key(transport: Transport, peer: int, purpose: str) -> bytes:
+    """Agrees a fresh key with one peer over their authenticated channel; both contribute 32 bytes."""
+    mine = os.urandom(_NONCE_BYTES)
+    transport.send(peer, mine)
+    theirs = bytes(transport.recv(peer))
+    if len(theirs) != _NONCE_BYTES:
+        name = transport.members[peer]
+        raise Desynchronised(name, f"{name} sent {len(theirs)} bytes where a key contribution has {_NONCE_BYTES}")
+    low, high = (mine, theirs) if transport.rank < peer else (theirs, mine)
+    names = "|".join(transport.members)
+    return derive_key(low + high, salt=names.encode(), purpose=f"mpcpriv/v1/{purpose}")
+
+
+class Session:
+    """The parties (all members but the last), the dealer (the last member), and the keys among them.
+
+    Raises:
+        UsageError: fewer than two parties.
+        PeerError: a member failed during set-up.
+    """
+
+    def __init__(self, transport: Transport) -> None:
+        self.transport = transport
+        self.parties = transport.members[:-1]
+        self.rank = transport.rank
+        if len(self.parties) < 2:
+            raise UsageError("a computation needs at least two parties and a dealer")
+        self.cost = Cost()
+        self._step = 0
+        self._history = hashlib.sha256()
+        self._zero_index = 0
+        self._zero_keys = {
+            peer: Prg(pair_key(transport, peer, "zero-share")) for peer in range(self.size) if peer != self.rank
+        }
+        dealer = Prg(pair_key(transport, self.size, "dealer"))
+        self.correlations = Correlations(transport, dealer)
+        self.communicator: Any = None
+        """CrypTen's communicator, once a program has asked for it."""
+        self._private = Prg(os.urandom(16))
+        self._private_index = 0
+
+    @property
+    def size(self) -> int:
+        """The number of parties; the dealer is not one."""
+        return len(self.parties)
+
+    def note(self, operation: str, *shapes: tuple[int, ...]) -> None:
+        """Binds a step that sends nothing (such as sharing an input) to all that follows."""
+        self._history.update(f"{operation} {[tuple(s) for s in shapes]};".encode())
+
+    def zero_share(self, shape: tuple[int, ...], group: Group = "sum") -> torch.Tensor:
+        """A fresh share of zero, from a key with *every* other party; nothing is sent.
+
+        Any coalition short of all parties but one sees the others' shares as uniform (Cramer,
+        Damgard, Ishai, TCC 2005; all pairs, as in Bonawitz et al., CCS 2017, section 4).
+        """
+        slot = Slot(shape, torch.int64, group)
+        share = torch.zeros(shape, dtype=torch.int64)
+        for peer, prg in self._zero_keys.items():
+            piece = prg.stream(self._zero_index).tensor(shape)
+            if self.rank < peer:
+                slot.combine_(share, piece)
+            else:
+                slot.separate_(share, piece)
+        self._zero_index += 1
+        return share
+
+    def private_bits(self, shape: tuple[int, ...]) -> torch.Tensor:
+        """Uniform int8 that only this party knows."""
+        self._private_index += 1
+        return self._private.stream(self._private_index).tensor(shape, torch.int8)
+
+    def share_input(self, source: int, shape: tuple[int, ...], value: torch.Tensor | None) -> torch.Tensor:
+        """Shares of a ring tensor that the party of rank `source` holds; nothing is sent.
+
+        Args:
+            source: the owner's rank.
+            shape: known to all.
+            value: int64 at the owner; ignored elsewhere.
+        """
+        self.note(f"input from {self.parties[source]}", shape)
+        share = self.zero_share(shape)
+        if self.rank == source:
+            assert value is not None
+            share += value
+        return share
+
+    def open(self, operation: str, shares: list[torch.Tensor], group: Group = "sum") -> list[torch.Tensor]:
+        """Opens masked values to all parties: one frame to and from each, one round.
+
+        Only what is uniformly masked may be opened here; results leave through `open_to`.
+
+        Args:
+            operation: what is being opened; all parties must agree on it, and on all shapes.
+            shares: integer tensors; they are combined in `group`.
+
+        Raises:
+            Desynchronised: a peer is at another operation, or at the same with other shapes.
+            PeerError: a member failed.
+        """
+        totals = [share.clone(memory_format=torch.contiguous_format) for share in shares]
+        frame = [share.contiguous() for share in shares]
+        others = [peer for peer in range(self.size) if peer != self.rank]
+        received = self.exchange(operation, dict.fromkeys(others, frame), others, like=frame)
+        for peer in others:
+            for total, piece in zip(totals, received[peer], strict=True):
+                Slot(tuple(total.shape), total.dtype, group).combine_(total, piece)
+        return totals
+
+    def open_to(
+        self, operation: str, share: torch.Tensor, recipients: list[int], group: Group = "sum"
+    ) -> torch.Tensor | None:
+        """Opens a result to the parties named and to nobody else; None for the others.
+
+        Every share is re-randomised first, so that the shares which a recipient gets are uniform but
+        for their sum.
+        """
+        slot = Slot(tuple(share.shape), torch.int64, group)
+        fresh = self.zero_share(slot.shape, group)
+        slot.combine_(fresh, share)
+        to = [peer for peer in recipients if peer != self.rank]
+        mine = self.rank in recipients
+        sources = [peer for peer in range(self.size) if peer != self.rank] if mine else []
+        received = self.exchange(operation, dict.fromkeys(to, [fresh]), sources, like=[fresh])
+        if not mine:
+            return None
+        for (piece,) in received.values():
+            slot.combine_(fresh, piece)
+        return fresh
+
+    def exchange(
+        self,
+        operation: str,
+        outgoing: dict[int, list[torch.Tensor]],
+        sources: list[int],
+        like: list[torch.Tensor],
+        *,
+        joint: bool = True,
+    ) -> dict[int, list[torch.Tensor]]:
+        """Sends tensors to some peers and receives the like from others, all bound to `operation`.
+
+        Args:
+            joint: every party runs this operation, so it counts as a step of the common history;
+                otherwise it concerns two parties only and is bound to its name and shapes.
+
+        Returns:
+            by source rank, tensors of the shapes and dtypes of `like`.
+        """
+        header = self._header(operation, like, joint)
+        for peer, tensors in outgoing.items():
+            self.transport.send(peer, header, *(memoryview(t.numpy()).cast("B") for t in tensors if t.numel()))
+            self.cost.sent += len(header) + sum(t.nbytes for t in tensors)
+        began = time.perf_counter()
+        received = {peer: self._receive(peer, header, like) for peer in sources}
+        self.cost.waited += time.perf_counter() - began
+        self.cost.rounds += 1
+        self.cost.opened[operation] = self.cost.opened.get(operation, 0) + 1
+        return received
+
+    def _header(self, operation: str, like: list[torch.Tensor], joint: bool) -> bytes:
+        """What sender and receiver must agree on, readable, padded so that the tensors behind it are aligned."""
+        text = operation + " " + ", ".join(f"{str(t.dtype).removeprefix('torch.')}{list(t.shape)}" for t in like)
+        if joint:
+            self._step += 1
+            self._history.update(self.correlations.history())
+            self._history.update(text.encode())
+            text = f"step {self._step}: {text}; history {self._history.hexdigest()[:16]}"
+        data = text.encode()
+        return data + b" " * (-len(data) % 64)
+
+    def _receive(self, peer: int, header: bytes, like: list[torch.Tensor]) -> list[torch.Tensor]:
+        message = self.transport.recv(peer)
+        self.cost.received += len(message)
+        name = self.parties[peer]
+        if bytes(message[: len(header)]) != header:
+            theirs = bytes(message[:400]).split(b"; history")[0].decode(errors="replace")
+            ours = header.split(b"; history")[0].decode()
+            same = " after a different history" if theirs == ours else ""
+            raise Desynchronised(
+                name, f"{name} is at another operation: {theirs!r}, we are at {ours!r}{same}; run the same program"
+            )
+        if len(message) != len(header) + sum(t.nbytes for t in like):
+            raise Desynchronised(name, f"{name} sent {len(message)} bytes for {header.decode().strip()!r}")
+        tensors, offset = [], len(header)
+        for t in like:
+            piece = torch.empty(0, dtype=t.dtype)
+            if t.numel():
+                piece = torch.frombuffer(message, dtype=t.dtype, count=t.numel(), offset=offset)
+            tensors.append(piece.reshape(t.shape))
+            offset += t.nbytes
+        return tensors
+
+    def close(self) -> None:
+        """Ends normally and leaves the thread without a session."""
+        if getattr(_local, "session", None) is self:
+            _local.session = None
+        self.transport.close()
+
+    def __repr__(self) -> str:
+        return f"Session({self.parties[self.rank]}, rank {self.rank} of {self.size})"
+
+
+def joined() -> bool:
+    """Whether this thread has a session."""
+    return getattr(_local, "session", None) is not None
+
+
+def current() -> Session:
+    """The session of this thread.
+
+    Raises:
+        UsageError: there is none.
+    """
+    session: Session | None = getattr(_local, "session", None)
+    if session is None:
+        raise UsageError("no parties are connected: run this program with `mpcpriv launch -n 3 PROGRAM`")
+    return session
+
+
+def join(transport: Transport) -> Session:
+    """Opens this thread's session over a connected transport whose last member is the dealer.
+
+    Raises:
+        UsageError: the thread has a session already, or there are fewer than two parties.
+        PeerError: a member failed.
+    """
+    if joined():
+        raise UsageError("this thread has a session already; close it first")
+    _local.session = Session(transport)
+    return current()

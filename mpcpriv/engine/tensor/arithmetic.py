@@ -1,0 +1,201 @@
+"""Sums, products and convolutions of shared tensors, with public and with shared operands."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+
+from mpcpriv.engine import session
+from mpcpriv.engine.encoding import FRACTIONAL_BITS, RING_LIMIT, as_tensor, encode
+from mpcpriv.engine.protocol.multiply import product, square
+from mpcpriv.engine.protocol.truncate import truncate
+from mpcpriv.engine.ring import Bilinear, MapName
+from mpcpriv.engine.tensor.base import Shares
+from mpcpriv.errors import RangeError, Unsupported, UsageError
+
+Factor = tuple[torch.Tensor, int]
+"""A public ring tensor t and a number of bits k; it stands for t / 2^k."""
+
+_SCALAR_BITS = 16
+"""Significant bits of a public factor: x times it stays below 2^62 while abs(x) < 2^30."""
+
+
+class Arithmetic(Shares):
+    """Ring arithmetic that keeps 16 fractional bits: each product is truncated exactly, once."""
+
+    def add(self, other: Any) -> Arithmetic:
+        """Element-wise sum, broadcasting; local."""
+        if isinstance(other, Shares):
+            bits = max(self._bits, other._bits)
+            return self.of(self.at(bits) + other.at(bits), bits)
+        value = as_tensor(other)
+        bits = self._bits if not value.is_floating_point() else FRACTIONAL_BITS
+        encoded = encode(value, bits)
+        share = self.at(bits)
+        if session.current().rank == 0:
+            return self.of(share + encoded, bits)
+        return self.of(share.expand(torch.broadcast_shapes(share.shape, encoded.shape)).clone(), bits)
+
+    def sub(self, other: Any) -> Arithmetic:
+        """Element-wise difference, broadcasting; local."""
+        if isinstance(other, Shares):
+            bits = max(self._bits, other._bits)
+            return self.of(self.at(bits) - other.at(bits), bits)
+        value = as_tensor(other)
+        return self.add(-value if value.dtype != torch.bool else -value.long())
+
+    def __rsub__(self, other: Any) -> Arithmetic:
+        return self.neg().add(other)
+
+    def neg(self) -> Arithmetic:
+        """The negative; local."""
+        return self.of(-self._tensor, self._bits)
+
+    def mul(self, other: Any) -> Arithmetic:
+        """Element-wise product, broadcasting.
+
+        Two rounds for two shared operands, one when either is a tensor of integers (such as the
+        result of a comparison) or public and fractional, none for public integers.
+        """
+        return self._bilinear(Bilinear("mul"), other)
+
+    def matmul(self, other: Any) -> Arithmetic:
+        """Matrix product, as `torch.matmul`; rounds as `mul`."""
+        return self._bilinear(Bilinear("matmul"), other)
+
+    def square(self) -> Arithmetic:
+        """x * x, for half the bytes of a product."""
+        s = session.current()
+        return self._rescale(square(s, self._tensor), 2 * self._bits)
+
+    def div(self, other: Any) -> Arithmetic:
+        """Element-wise quotient; a public divisor costs one round, a shared one a reciprocal.
+
+        Raises:
+            UsageError: a public divisor is zero.
+        """
+        if isinstance(other, Shares):
+            return self.mul(other.reciprocal())
+        value = as_tensor(other).to(torch.float64)
+        if bool((value == 0).any()):
+            raise UsageError("division by a public zero")
+        return self.mul(1 / value)
+
+    def mean(self, dim: Any = None, keepdim: bool = False) -> Arithmetic:
+        """The mean over some or all dimensions, as torch."""
+        total = self.sum() if dim is None else self.sum(dim, keepdim=keepdim)
+        count = self.nelement() // max(total.nelement(), 1)
+        return total.div(count)
+
+    def conv1d(self, kernel: Any, *args: Any, **kwargs: Any) -> Arithmetic:
+        """As `torch.nn.functional.conv1d` (stride, padding, dilation, groups; no bias)."""
+        return self._convolve("conv1d", 1, kernel, *args, **kwargs)
+
+    def conv2d(self, kernel: Any, *args: Any, **kwargs: Any) -> Arithmetic:
+        """As `torch.nn.functional.conv2d` (stride, padding, dilation, groups; no bias)."""
+        return self._convolve("conv2d", 2, kernel, *args, **kwargs)
+
+    def conv_transpose1d(self, kernel: Any, bias: None = None, **kwargs: Any) -> Arithmetic:
+        """As `torch.nn.functional.conv_transpose1d`, without bias."""
+        _no_bias(bias)
+        return self._convolve("conv_transpose1d", 1, kernel, **kwargs)
+
+    def conv_transpose2d(self, kernel: Any, bias: None = None, **kwargs: Any) -> Arithmetic:
+        """As `torch.nn.functional.conv_transpose2d`, without bias."""
+        _no_bias(bias)
+        return self._convolve("conv_transpose2d", 2, kernel, **kwargs)
+
+    def avg_pool2d(
+        self, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False
+    ) -> Arithmetic:
+        """As `torch.nn.functional.avg_pool2d`, padding counted; one round.
+
+        Raises:
+            Unsupported: `ceil_mode`.
+        """
+        if ceil_mode:
+            raise Unsupported("avg_pool2d with ceil_mode=True is not offered")
+        kernel = _geometry(kernel_size, 2)
+        channels = self._tensor.shape[-3]
+        ones = torch.ones(channels, 1, *kernel, dtype=torch.int64)
+        window = Bilinear(
+            "conv2d", _geometry(stride or kernel_size, 2), _geometry(padding, 2), (), (1, 1), groups=channels
+        )
+        return self.of(window(self._tensor, ones), self._bits).div(math.prod(kernel))
+
+    def _convolve(
+        self,
+        name: MapName,
+        dims: int,
+        kernel: Any,
+        stride: Any = 1,
+        padding: Any = 0,
+        dilation: Any = 1,
+        groups: int = 1,
+        output_padding: Any = 0,
+    ) -> Arithmetic:
+        outputs = _geometry(output_padding, dims) if "transpose" in name else ()
+        return self._bilinear(
+            Bilinear(
+                name, _geometry(stride, dims), _geometry(padding, dims), outputs, _geometry(dilation, dims), groups
+            ),
+            kernel,
+        )
+
+    def _bilinear(self, bilinear: Bilinear, other: Any) -> Arithmetic:
+        s = session.current()
+        if isinstance(other, Shares):
+            return self._rescale(product(s, bilinear, self._tensor, other._tensor), self._bits + other._bits)
+        value = as_tensor(other)
+        if not value.is_floating_point():
+            return self.of(bilinear(self._tensor, value.to(torch.int64)), self._bits)
+        share = self.at(FRACTIONAL_BITS)
+        terms = truncate(s, [(bilinear(share, t), k) for t, k in _factors(value)])
+        return self.of(sum(terms[1:], start=terms[0]), self._bits)
+
+    def _rescale(self, share: torch.Tensor, bits: int) -> Arithmetic:
+        if bits > FRACTIONAL_BITS:
+            (share,) = truncate(session.current(), [(share, bits - FRACTIONAL_BITS)])
+            bits = FRACTIONAL_BITS
+        return self.of(share, bits)
+
+
+def _factors(value: torch.Tensor) -> list[Factor]:
+    """A public float tensor as a sum of ring tensors over powers of two.
+
+    A number (or tensor without dimensions) keeps 16 significant bits whatever its size: it is part
+    of the program. A tensor keeps 32 fractional bits, in two halves, because the truncations are
+    dealt, and fitting them to its elements would tell the dealer about them.
+    """
+    wide = value.to(torch.float64)
+    if not bool(torch.isfinite(wide).all()):
+        raise RangeError("a public factor is not finite")
+    if wide.dim() == 0:
+        mantissa, exponent = math.frexp(float(wide))
+        scaled = round(math.ldexp(mantissa, _SCALAR_BITS))
+        bits = _SCALAR_BITS - exponent
+        while scaled and scaled % 2 == 0:
+            scaled, bits = scaled // 2, bits - 1
+        if bits > 62 or not scaled:  # below 2^-47: less than any product can show
+            scaled, bits = 0, 0
+        if scaled << max(-bits, 0) >= RING_LIMIT:
+            raise RangeError(f"public factor {float(wide)!r} is too large: it must be below 2^46")
+        return [(torch.full(value.shape, scaled << max(-bits, 0), dtype=torch.int64), max(bits, 0))]
+    high = encode(wide, FRACTIONAL_BITS)
+    rest = wide * float(1 << FRACTIONAL_BITS) - high.to(torch.float64)
+    return [(high, FRACTIONAL_BITS), (encode(rest, FRACTIONAL_BITS), 2 * FRACTIONAL_BITS)]
+
+
+def _geometry(value: Any, dims: int) -> tuple[int, ...]:
+    """One non-negative integer per dimension."""
+    values = (value,) * dims if isinstance(value, int) else value
+    if not isinstance(values, (tuple, list)) or not all(isinstance(v, int) and v >= 0 for v in values):
+        raise UsageError(f"{value!r}: an integer, or {dims} of them, of at least 0 is needed")
+    return tuple(values) if len(values) == dims else tuple(values) * dims
+
+
+def _no_bias(bias: Any) -> None:
+    if bias is not None:
+        raise Unsupported("a transposed convolution takes no bias here; add it afterwards")

@@ -1,0 +1,253 @@
+"""The shared tensor's storage: what it holds, how it is made, opened and reshaped."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from crypten.cryptensor import CrypTensor
+
+from mpcpriv.engine import session
+from mpcpriv.engine.encoding import FRACTIONAL_BITS, as_tensor, decode, encode
+from mpcpriv.errors import Unsupported, UsageError
+
+Public = int | float | torch.Tensor
+
+
+class Shares(CrypTensor):  # type: ignore[misc]
+    """This party's additive share of a tensor, and the number of fractional bits of its fixed point.
+
+    `_tensor` holds the share as int64: CrypTen's own structural functions (view, sum, index ...) act
+    on it directly, since they are linear. `_bits` is 16, or 0 for a tensor of integers such as the
+    result of a comparison; arithmetic aligns the two, so both behave as numbers.
+    No operation writes into the memory of another tensor.
+    """
+
+    def __init__(
+        self,
+        tensor: Any = None,
+        size: Sequence[int] | None = None,
+        broadcast_size: bool = False,
+        precision: int | None = None,
+        src: int = 0,
+        device: Any = None,
+        ptype: Any = None,
+        requires_grad: bool | None = None,
+    ) -> None:
+        """Shares the tensor that the party of rank `src` holds; nothing is sent.
+
+        Args:
+            tensor: at `src`, numbers of magnitude below 2^46; elsewhere ignored but for its shape.
+            size: the shape, where a party has no tensor to show it.
+            broadcast_size: `src` tells the others the shape (one round).
+            precision: None or 16, the fractional bits.
+            src: the owner's rank.
+            device: None or the CPU.
+            ptype: None or `crypten.mpc.arithmetic`.
+            requires_grad: whether autograd follows it; by default as `tensor` does.
+
+        Raises:
+            UsageError: no shape is known, or no such party.
+            RangeError: a value is not finite or too large.
+            Unsupported: another precision, device or kind of sharing.
+        """
+        if precision not in (None, FRACTIONAL_BITS):
+            raise Unsupported(
+                f"precision={precision}: every encrypted tensor here has {FRACTIONAL_BITS} fractional bits"
+            )
+        if ptype is not None and ptype.name != "arithmetic":
+            raise Unsupported(f"ptype={ptype.name}: tensors are shared arithmetically; comparisons work on them")
+        if device is not None and torch.device(device).type != "cpu":
+            raise Unsupported(f"device={device}: encrypted tensors live on the CPU")
+        if requires_grad is None:
+            requires_grad = isinstance(tensor, torch.Tensor) and tensor.requires_grad
+        super().__init__(requires_grad=requires_grad)
+        self._bits = FRACTIONAL_BITS
+        if isinstance(tensor, list) and not tensor:
+            self._tensor = torch.empty(0, dtype=torch.int64)  # CrypTen makes one such to dispatch cat and stack
+            return
+        s = session.current()
+        if isinstance(src, bool) or not isinstance(src, int) or not 0 <= src < s.size:
+            raise UsageError(f"src={src!r}: the parties have ranks 0 to {s.size - 1}")
+        owner = s.rank == src
+        if owner and tensor is None:
+            raise UsageError(f"src={src} is this party, so it must give the tensor")
+        value = encode(tensor) if owner else None
+        if broadcast_size:
+            # Public by request of the program: the shape of the owner's tensor.
+            shape = _broadcast_size(src, tuple(value.shape) if value is not None else None)
+        elif value is not None:
+            shape = tuple(value.shape)
+        elif tensor is not None:
+            shape = tuple(as_tensor(tensor).shape)
+        elif size is not None:
+            shape = tuple(size)
+        else:
+            raise UsageError("give size=, a tensor of the right shape, or broadcast_size=True")
+        self._tensor = s.share_input(src, shape, value)
+
+    @classmethod
+    def of(cls, share: torch.Tensor, bits: int = FRACTIONAL_BITS) -> Shares:
+        """The tensor with this share; not followed by autograd."""
+        result = cls([])
+        result._tensor, result._bits = share, bits
+        return result
+
+    @classmethod
+    def from_shares(cls, share: torch.Tensor, precision: int | None = None, **_: Any) -> Shares:
+        """CrypTen's name for `of`: each party gives its own int64 share.
+
+        Raises:
+            Unsupported: another precision than 16.
+        """
+        if precision not in (None, FRACTIONAL_BITS):
+            raise Unsupported(f"precision={precision}: shares have {FRACTIONAL_BITS} fractional bits")
+        return cls.of(share.to(torch.int64))
+
+    @classmethod
+    def constant(cls, value: Any, bits: int = FRACTIONAL_BITS) -> Shares:
+        """A public value as shares: the first party holds it, the others zero."""
+        encoded = encode(value, bits)
+        return cls.of(encoded if session.current().rank == 0 else torch.zeros_like(encoded), bits)
+
+    @property
+    def share(self) -> torch.Tensor:
+        """This party's share, int64."""
+        return self._tensor  # type: ignore[no-any-return]
+
+    @share.setter
+    def share(self, value: torch.Tensor) -> None:
+        self._tensor = value
+
+    def shallow_copy(self) -> Shares:
+        """Another tensor with the same share."""
+        return self.of(self._tensor, self._bits)
+
+    def clone(self) -> Shares:
+        """A copy."""
+        return self.of(self._tensor.clone(), self._bits)
+
+    def copy_(self, other: Shares) -> Shares:
+        """Takes over the value of `other`, of the same shape; earlier views keep what they held."""
+        if tuple(other._tensor.shape) != tuple(self._tensor.shape):
+            raise UsageError(f"cannot copy shape {list(other.shape)} into shape {list(self.shape)} in place")
+        self._tensor, self._bits = other._tensor, other._bits
+        return self
+
+    def at(self, bits: int) -> torch.Tensor:
+        """The share with at least as many fractional bits as the tensor has."""
+        return self._tensor << (bits - self._bits) if bits > self._bits else self._tensor
+
+    def get_plain_text(self, dst: int | Sequence[int] | None = None) -> torch.Tensor | None:
+        """Opens the tensor to all parties, or to those of rank `dst` only.
+
+        Returns:
+            float64, or None at a party that is not a recipient.
+
+        Raises:
+            UsageError: no party has that rank.
+            PeerError: a member failed.
+        """
+        opened = self.reveal(dst)
+        return None if opened is None else decode(opened, self._bits)
+
+    def reveal(self, dst: int | Sequence[int] | None = None) -> torch.Tensor | None:
+        """As `get_plain_text`, but the ring elements (int64) that encode the values."""
+        s = session.current()
+        recipients = list(range(s.size)) if dst is None else [dst] if isinstance(dst, int) else list(dst)
+        for rank in recipients:
+            if not 0 <= rank < s.size:
+                raise UsageError(f"dst={rank}: the parties have ranks 0 to {s.size - 1}")
+        to = "all" if dst is None else ", ".join(s.parties[r] for r in recipients)
+        # The program asks for this result to be opened; only the recipients get shares of it.
+        return s.open_to(f"open to {to}", self._tensor, recipients)
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        value = self.lift(value)
+        bits = max(self._bits, value._bits)
+        fresh = self.at(bits).clone()
+        fresh[index] = value.at(bits)
+        self._tensor, self._bits = fresh, bits
+
+    def lift(self, value: Any) -> Shares:
+        """`value` itself when encrypted, else as a public constant."""
+        return value if isinstance(value, Shares) else self.constant(value)
+
+    def index_add(self, dim: int, index: torch.Tensor, tensor: Any) -> Shares:
+        """Adds slices of `tensor` at `index` along `dim`; repeated indices accumulate."""
+        value = self.lift(tensor)
+        bits = max(self._bits, value._bits)
+        return self.of(self.at(bits).index_add(dim, index, value.at(bits)), bits)
+
+    def scatter_add(self, dim: int, index: torch.Tensor, other: Any) -> Shares:
+        """As `torch.Tensor.scatter_add`."""
+        value = self.lift(other)
+        bits = max(self._bits, value._bits)
+        return self.of(self.at(bits).scatter_add(dim, index, value.at(bits)), bits)
+
+    def scatter(self, dim: int, index: torch.Tensor, src: Any) -> Shares:
+        """As `torch.Tensor.scatter`."""
+        value = self.lift(src)
+        bits = max(self._bits, value._bits)
+        return self.of(self.at(bits).scatter(dim, index, value.at(bits)), bits)
+
+    @staticmethod
+    def cat(tensors: Sequence[Any], dim: int = 0) -> Shares:
+        """As `torch.cat`; public tensors among them become constants."""
+        return _join(torch.cat, tensors, dim)
+
+    @staticmethod
+    def stack(tensors: Sequence[Any], dim: int = 0) -> Shares:
+        """As `torch.stack`; public tensors among them become constants."""
+        return _join(torch.stack, tensors, dim)
+
+    def pad(self, pad: Sequence[int], mode: str = "constant", value: Any = 0) -> Shares:
+        """As `torch.nn.functional.pad` with a constant, which may be encrypted and of no dimension.
+
+        Raises:
+            Unsupported: another mode.
+        """
+        if mode != "constant":
+            raise Unsupported(f"pad with mode={mode!r}: only 'constant' is offered")
+        filling = self.lift(value)
+        if filling._tensor.dim() != 0:
+            raise UsageError("pad needs a value without dimensions")
+        bits = max(self._bits, filling._bits)
+        padded = torch.nn.functional.pad(self.at(bits), list(pad), value=int(filling.at(bits).item()))
+        return self.of(padded, bits)
+
+    def to(self, *args: Any, **kwargs: Any) -> Shares:
+        """Only the CPU and arithmetic shares are offered, so this is the tensor itself.
+
+        Raises:
+            Unsupported: anything else is asked for.
+        """
+        for wanted in (*args, *kwargs.values()):
+            name = getattr(wanted, "name", None) or str(wanted)
+            if name not in ("arithmetic", "cpu"):
+                raise Unsupported(f"to({name}): tensors are shared arithmetically and live on the CPU")
+        return self
+
+    def cpu(self) -> Shares:
+        """The tensor itself."""
+        return self
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(shape={list(self._tensor.shape)}, <shares>)"
+
+    def __hash__(self) -> int:
+        return id(self)
+
+
+def _join(join: Any, tensors: Sequence[Any], dim: int) -> Shares:
+    first = next(t for t in tensors if isinstance(t, Shares))
+    lifted = [first.lift(t) for t in tensors]
+    bits = max(t._bits for t in lifted)
+    return first.of(join([t.at(bits) for t in lifted], dim=dim), bits)
+
+
+def _broadcast_size(src: int, shape: tuple[int, ...] | None) -> tuple[int, ...]:
+    from mpcpriv.engine.communicator import Communicator
+
+    return tuple(Communicator.get().broadcast_obj(shape, src))

@@ -1,0 +1,144 @@
+"""Comparisons of shared tensors and what follows from them: selection, extremes, pooling.
+
+Results are shared integers 0 and 1 that behave as numbers. Comparing costs four rounds whatever the
+shape, and nothing is opened but masked values.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from mpcpriv.engine import session
+from mpcpriv.engine.encoding import FRACTIONAL_BITS, RING_LIMIT
+from mpcpriv.engine.protocol.compare import below
+from mpcpriv.engine.protocol.tournament import tournament
+from mpcpriv.engine.tensor.arithmetic import Arithmetic, _geometry
+from mpcpriv.errors import Unsupported
+
+
+class Comparison(Arithmetic):
+    """Ordering of values below 2^45 in magnitude."""
+
+    def _ltz(self) -> Comparison:
+        """[x < 0]"""
+        return self._below([0])[..., 0]
+
+    def _below(self, thresholds: list[int]) -> Comparison:
+        """[x < t] for ring elements t, along a new last dimension."""
+        return self.of(below(session.current(), self._tensor, thresholds), 0)
+
+    def lt(self, y: Any) -> Comparison:
+        """[x < y]"""
+        return (self.detach() - _detached(y))._ltz()
+
+    def gt(self, y: Any) -> Comparison:
+        """[x > y]"""
+        return (_detached(y) - self.detach())._ltz()
+
+    def ge(self, y: Any) -> Comparison:
+        """[x >= y]"""
+        return 1 - self.lt(y)
+
+    def le(self, y: Any) -> Comparison:
+        """[x <= y]"""
+        return 1 - self.gt(y)
+
+    def eq(self, y: Any) -> Comparison:
+        """[x = y], exactly, in units of 2^-16: one comparison with two thresholds."""
+        under = (self.detach() - _detached(y))._below([0, 1])
+        return under[..., 1] - under[..., 0]
+
+    def ne(self, y: Any) -> Comparison:
+        """[x != y]"""
+        return 1 - self.eq(y)
+
+    __lt__ = lt
+    __gt__ = gt
+    __ge__ = ge
+    __le__ = le
+    __eq__ = eq  # type: ignore[assignment]
+    __ne__ = ne  # type: ignore[assignment]
+    __hash__ = Arithmetic.__hash__
+
+    def where(self, condition: Any, y: Any) -> Comparison:
+        """`self` where `condition` is 1, else `y`; the condition public or shared, 0 or 1."""
+        if isinstance(condition, torch.Tensor):
+            chosen = condition.to(torch.int64)
+            return self * chosen + y * (1 - chosen)
+        return condition * (self - y) + y
+
+    def max(self, dim: int | None = None, keepdim: bool = False, one_hot: bool = True) -> Any:
+        """The largest value; along `dim` also where it stands (one-hot, or as an index).
+
+        Of equal values the first counts. ceil(log2 n) comparisons in depth.
+        """
+        return self._extreme(dim, keepdim, one_hot, self, with_value=True)
+
+    def argmax(self, dim: int | None = None, keepdim: bool = False, one_hot: bool = True) -> Any:
+        """Where the largest value stands, one-hot or as an index; of equal values the first."""
+        return self._extreme(dim, keepdim, one_hot, self, with_value=False)
+
+    def min(self, dim: int | None = None, keepdim: bool = False, one_hot: bool = True) -> Any:
+        """The smallest value; along `dim` also where it stands. As `max` in all else."""
+        result = self._extreme(dim, keepdim, one_hot, -self, with_value=True)
+        return -result if dim is None else (-result[0], result[1])
+
+    def argmin(self, dim: int | None = None, keepdim: bool = False, one_hot: bool = True) -> Any:
+        """Where the smallest value stands. As `argmax` in all else."""
+        return self._extreme(dim, keepdim, one_hot, -self, with_value=False)
+
+    def _extreme(
+        self, dim: int | None, keepdim: bool, one_hot: bool, key: Comparison, *, with_value: bool
+    ) -> Any:
+        along = -1 if dim is None else dim
+        line = key.flatten() if dim is None or key.dim() == 0 else key.transpose(dim, -1)
+        best, hot = tournament(session.current(), line._tensor)
+        value = self.of(best.unsqueeze(-1).transpose(along, -1), self._bits)
+        places = self.of(hot, 0) if one_hot else self.of(_index(hot).unsqueeze(-1))
+        where = places.transpose(along, -1)
+        if dim is None:
+            value = value.squeeze(-1)
+            where = where.reshape(self._tensor.shape) if one_hot else where.squeeze(-1)
+            return value if with_value else where
+        if not keepdim:
+            value = value.squeeze(dim)
+            where = where if one_hot else where.squeeze(dim)
+        return (value, where) if with_value else where
+
+    def max_pool2d(
+        self,
+        kernel_size: Any,
+        padding: Any = 0,
+        stride: Any = None,
+        dilation: Any = 1,
+        ceil_mode: bool = False,
+        return_indices: bool = False,
+    ) -> Any:
+        """As `torch.nn.functional.max_pool2d`; indices come one-hot within each window.
+
+        Raises:
+            Unsupported: `ceil_mode`.
+        """
+        if ceil_mode:
+            raise Unsupported("max_pool2d with ceil_mode=True is not offered")
+        (kh, kw), (ph, pw) = _geometry(kernel_size, 2), _geometry(padding, 2)
+        (sh, sw), (dh, dw) = _geometry(stride or kernel_size, 2), _geometry(dilation, 2)
+        # What is padded loses to every value that can be encoded.
+        lowest = -(RING_LIMIT - 1) if session.current().rank == 0 else 0
+        padded = torch.nn.functional.pad(self._tensor, (pw, pw, ph, ph), value=lowest)
+        windows = padded.unfold(-2, (kh - 1) * dh + 1, sh).unfold(-2, (kw - 1) * dw + 1, sw)
+        windows = windows[..., ::dh, ::dw]
+        best, hot = tournament(session.current(), windows.reshape(*windows.shape[:-2], kh * kw))
+        value = self.of(best, self._bits)
+        return (value, self.of(hot.reshape(windows.shape), 0)) if return_indices else value
+
+
+def _detached(y: Any) -> Any:
+    return y.detach() if isinstance(y, Comparison) else y
+
+
+def _index(hot: torch.Tensor) -> torch.Tensor:
+    """Shares of the place of the one, as a fixed-point number."""
+    return (hot * torch.arange(hot.shape[-1])).sum(-1) << FRACTIONAL_BITS
