@@ -28,12 +28,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mpcpriv.errors import UsageError
+from mpcpriv.party.problems import first_problem
 from mpcpriv.transport.base import Limits
+from mpcpriv.transport.tls import Certificate, load_certificate
 from mpcpriv.types import PartyId
 
 _DIGEST_DOMAIN = b"mpcpriv/cluster/v1"
@@ -68,14 +68,14 @@ class Member:
     Attributes:
         name: its name, which its certificate carries as a SAN URI.
         address: `host:port` where it listens.
-        certificate: its certificate in PEM.
-        fingerprint: SHA-256 of the certificate's DER form, 32 bytes.
+        certificate: its certificate, exactly which it must show.
+        folder: where the certificate was found.
     """
 
     name: PartyId
     address: str
-    certificate: bytes
-    fingerprint: bytes
+    certificate: Certificate
+    folder: Path
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,8 @@ class Cluster:
         state = hashlib.sha256(_DIGEST_DOMAIN)
         for member in self.members:
             # A name is at most 63 characters and a fingerprint 32 bytes: the encoding is unambiguous.
-            state.update(bytes([len(member.name)]) + member.name.encode() + member.fingerprint)
+            state.update(bytes([len(member.name)]) + member.name.encode())
+            state.update(hashlib.sha256(member.certificate.der).digest())
         return state.digest()
 
     def rank(self, name: str) -> int:
@@ -159,27 +160,7 @@ def _parse(path: Path) -> _File:
     try:
         return _File.model_validate(data)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False)[0]
-        raise UsageError(
-            f"{path}: {_field(first['loc'])}: {_rule(first['type'], first['msg'], first['input'])}"
-        ) from None
-
-
-def _field(location: tuple[int | str, ...]) -> str:
-    """`('party', 0, 'name')` as `party[0].name`."""
-    text = ""
-    for part in location:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
-    return text
-
-
-def _rule(kind: str, message: str, value: object) -> str:
-    if kind == "missing":
-        return "missing; write it into the file"
-    if kind == "extra_forbidden":
-        return "no such field; check its spelling or remove it"
-    shown = repr(value)
-    return f"{shown[:60]}{'...' if len(shown) > 60 else ''}: {message[0].lower()}{message[1:]}"
+        raise UsageError(f"{path}: {first_problem(error)}") from None
 
 
 def _member(path: Path, field: str, entry: _Entry) -> Member:
@@ -189,35 +170,16 @@ def _member(path: Path, field: str, entry: _Entry) -> Member:
         raise UsageError(f"{path}: {field}.name: {error}") from None
     _check_address(f"{path}: {field}.address", entry.address)
     certificate = path.parent / entry.certificate
-    where = f"{path}: {field}.certificate {entry.certificate!r}"
-    try:
-        pem = certificate.read_bytes()
-    except OSError as error:
+    if not certificate.exists():
         raise UsageError(
-            f"{where}: cannot be read ({error.strerror}); get it from {name}, "
-            f"or make your own with `mpcpriv init DIR --name {name}`"
-        ) from None
-    try:
-        parsed = x509.load_pem_x509_certificate(pem)
-    except ValueError:
-        raise UsageError(f"{where}: not a certificate in PEM; get {name}'s tls.crt again") from None
-    # One name per certificate: one that served for two would let its holder be both.
-    uris = _uris(parsed)
-    if uris != [name.uri]:
-        raise UsageError(
-            f"{where}: is for {', '.join(uris) or 'nobody'}, not for {name.uri}; "
-            f"name the party as its certificate does, or get {name}'s own"
+            f"{path}: {field}.certificate {entry.certificate!r}: there is no such file; get it from {name}, "
+            f"or make a party of your own with `mpcpriv init DIR --name {name}`"
         )
-    return Member(name, entry.address, pem, parsed.fingerprint(hashes.SHA256()))
-
-
-def _uris(certificate: x509.Certificate) -> list[str]:
     try:
-        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
-    except x509.ExtensionNotFound:
-        return []
-    uris = names.value.get_values_for_type(x509.UniformResourceIdentifier)
-    return [uri for uri in uris if uri.startswith("spiffe://mpcpriv/")]
+        checked = load_certificate(certificate, party=name)
+    except UsageError as error:
+        raise UsageError(f"{path}: {field}.certificate: {error}") from None
+    return Member(name, entry.address, checked, certificate.parent)
 
 
 def _check_address(where: str, address: str) -> None:

@@ -2,40 +2,20 @@
 
 from __future__ import annotations
 
-import datetime
 import re
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from mpcpriv.errors import UsageError
 from mpcpriv.party.cluster import read_cluster
+from mpcpriv.transport.tls import self_signed
 
 MEMBERS = ("alice", "bob", "dealer")
 
 
-def write_certificate(path: Path, uri: str | None) -> None:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
-    now = datetime.datetime.now(datetime.UTC)
-    builder = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now)
-        .not_valid_after(now + datetime.timedelta(days=1))
-    )
-    if uri is not None:
-        san = x509.SubjectAlternativeName([x509.UniformResourceIdentifier(uri)])
-        builder = builder.add_extension(san, critical=False)
-    certificate = builder.sign(key, hashes.SHA256())
-    path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+def write_certificate(path: Path, name: str) -> None:
+    path.write_bytes(self_signed(name).certificate.pem)
 
 
 def entry(name: str, port: int, certificate: str | None = None) -> str:
@@ -53,7 +33,7 @@ ALICE, BOB = entry("alice", 9301), entry("bob", 9302)
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     for name in MEMBERS:
-        write_certificate(tmp_path / f"{name}.crt", f"spiffe://mpcpriv/{name}")
+        write_certificate(tmp_path / f"{name}.crt", name)
     return tmp_path
 
 
@@ -68,7 +48,8 @@ def test_members_stand_in_the_order_of_the_file_with_the_dealer_last(folder: Pat
     assert cluster.names == ("bob", "alice", "dealer")
     assert cluster.addresses == ("127.0.0.1:9302", "127.0.0.1:9301", "127.0.0.1:9300")
     assert [cluster.rank(name) for name in cluster.names] == [0, 1, 2]
-    assert cluster.members[0].certificate == (folder / "bob.crt").read_bytes()
+    assert cluster.members[0].certificate.pem == (folder / "bob.crt").read_bytes()
+    assert cluster.members[0].folder == folder
 
 
 def test_limits_have_defaults_and_can_be_set(folder: Path) -> None:
@@ -88,7 +69,7 @@ def test_digest_covers_order_and_certificates_and_nothing_else(folder: Path) -> 
     assert len(base) == 32
     assert digest(text(entry("alice", 1234), BOB, rest="[limits]\nwait = 5")) == base
     assert digest(text(BOB, ALICE)) != base
-    write_certificate(folder / "alice.crt", "spiffe://mpcpriv/alice")
+    write_certificate(folder / "alice.crt", "alice")
     assert digest(text(ALICE, BOB)) != base
 
 
@@ -107,7 +88,7 @@ def test_digest_covers_order_and_certificates_and_nothing_else(folder: Path) -> 
         (text(ALICE, entry("Bob", 9302)), "party[1].name: party name 'Bob': use a lower-case letter"),
         (
             text(ALICE, entry("alice", 9302, "bob.crt")),
-            "party[1].certificate 'bob.crt': is for spiffe://mpcpriv/bob",
+            "bob.crt: the certificate of bob, where that of alice is needed",
         ),
         (
             text(ALICE, entry("alice", 9302)),
@@ -120,7 +101,7 @@ def test_digest_covers_order_and_certificates_and_nothing_else(folder: Path) -> 
         ),
         (
             text(ALICE, entry("bob", 9302, "absent.crt")),
-            "'absent.crt': cannot be read (No such file or directory); get",
+            "'absent.crt': there is no such file; get it from bob",
         ),
         (text(ALICE, entry("bob", 0)), "party[1].address '127.0.0.1:0': write host:port"),
         (text(ALICE, entry("bob", 65536)), "'127.0.0.1:65536': write host:port"),
@@ -147,38 +128,10 @@ def test_ipv6_addresses_are_written_in_brackets(folder: Path) -> None:
     assert cluster.addresses[1] == "[::1]:9302"
 
 
-def test_a_certificate_without_a_party_name_is_refused(folder: Path) -> None:
-    write_certificate(folder / "bob.crt", None)
-    with pytest.raises(UsageError, match="is for nobody, not for spiffe://mpcpriv/bob"):
-        read_cluster(write(folder, text(ALICE, BOB)))
-
-
 def test_a_file_that_is_no_certificate_is_refused(folder: Path) -> None:
     (folder / "bob.crt").write_text("hello")
-    with pytest.raises(UsageError, match="not a certificate in PEM"):
+    with pytest.raises(UsageError, match=r"party\[1\]\.certificate: .*bob\.crt: one certificate in PEM"):
         read_cluster(write(folder, text(ALICE, BOB)))
-
-
-def test_one_certificate_for_two_members_is_refused(folder: Path) -> None:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
-    now = datetime.datetime.now(datetime.UTC)
-    uris = [x509.UniformResourceIdentifier(f"spiffe://mpcpriv/{member}") for member in ("alice", "bob")]
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now)
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName(uris), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    (folder / "both.crt").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    content = text(entry("alice", 9301, "both.crt"), entry("bob", 9302, "both.crt"))
-    with pytest.raises(UsageError, match="is for spiffe://mpcpriv/alice, spiffe://mpcpriv/bob, not for"):
-        read_cluster(write(folder, content))
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

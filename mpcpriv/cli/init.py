@@ -1,0 +1,29 @@
+"""`mpcpriv init`: the key, certificate and configuration of a new party."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def init(
+    folder: Annotated[Path, typer.Argument(help="Where the party's files go; made if it is not there.")],
+    name: Annotated[
+        str, typer.Option("--name", help="The party's name: lower-case letters, digits and '-'.")
+    ],
+) -> None:
+    """Make a party: tls.key (secret, stays here), tls.crt (give it to the others) and party.toml.
+
+        mpcpriv init parties/alice --name alice
+
+    An existing key is never overwritten.
+    """
+    from mpcpriv.party.config import create
+
+    party = create(folder, name)
+    typer.echo(f"{party.key}: the private key; it never leaves this machine")
+    typer.echo(f"{party.certificate}: the certificate; hand it to the other members")
+    typer.echo(f"{party.path}: the configuration that names the two")
+    typer.echo(f"fingerprint {party.identity.certificate.fingerprint} (compare it over the telephone)")
