@@ -6,6 +6,7 @@ import itertools
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from mpcpriv.errors import UsageError
 from mpcpriv.transport.base import Limits
 from mpcpriv.transport.frame import JOB_BYTES, FrameReader, FrameWriter, epoch
 from mpcpriv.transport.hello import Hello, encode_hello
@@ -55,6 +56,8 @@ class MemoryHub:
 
     def __init__(self, names: Sequence[str], *, limits: Limits | None = None, tap: Tap | None = None) -> None:
         members = [PartyId(name) for name in names]
+        if not members:
+            raise UsageError("a hub without members")
         limits = limits or Limits()
         self._tap = tap
         self.endpoints = tuple(MemoryTransport(self, members, rank, limits) for rank in range(len(members)))

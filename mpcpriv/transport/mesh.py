@@ -242,9 +242,9 @@ class Mesh(Transport):
             if isinstance(item, _Finish):
                 yield writer.finish()
                 return
-            for packet in writer.message(item):
-                if link.silent():
-                    break
+            pieces = writer.message(item)
+            # A piece that is made is numbered, so it must go out: ask before making it.
+            while not link.silent() and (packet := next(pieces, None)) is not None:
                 yield packet
         if link.farewell is not None:
             yield writer.abort(*link.farewell)
