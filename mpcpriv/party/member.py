@@ -49,10 +49,11 @@ def run_party(
     rank = cluster.rank(name)
     path = config_path or cluster.members[rank].folder / FILE
     party = read_party(path)
-    if party.identity.certificate != cluster.members[rank].certificate:
+    mine, expected = party.identity.certificate, cluster.members[rank].certificate
+    if mine != expected:
         raise UsageError(
-            f"{path}: the fingerprint of {party.name} is {party.identity.certificate.fingerprint[:16]}..., and "
-            f"{cluster_path} knows {name} by {cluster.members[rank].certificate.fingerprint[:16]}...; "
+            f"{path}: the certificate of {party.name} has the fingerprint {mine.fingerprint[:16]}..., and "
+            f"{cluster_path} knows {name} by {expected.fingerprint[:16]}...; "
             "put the current certificate into the cluster"
         )
     program = _program(cluster, rank, script, argv)
@@ -61,9 +62,8 @@ def run_party(
 
     def start() -> Program:
         pinned = [member.certificate for member in cluster.members]
-        ports.append(
-            GrpcServerPort.bind(party.identity, certificates, party.listen or cluster.addresses[rank])
-        )
+        listen = party.listen or cluster.addresses[rank]
+        ports.append(GrpcServerPort.bind(party.identity, pinned, listen, limits=cluster.limits))
         program.load()
         return program
 
