@@ -145,12 +145,14 @@ class Communicator(CrypTenCommunicator):  # type: ignore[misc]
         t = tensor.contiguous()
         others = self._others()
         got = self.session.exchange("gather", {} if mine else {dst: [t]}, others if mine else [], like=[t])
-        return [got[r][0].clone() if r in got else t.clone() for r in range(self.session.size)] if mine else [None]
+        if not mine:
+            return [None]
+        return [got[r][0].clone() if r in got else t.clone() for r in range(self.session.size)]
 
     def all_gather(self, tensor: torch.Tensor) -> list[torch.Tensor]:
         """Everybody's tensor, by rank, at everybody."""
         t = tensor.contiguous()
-        got = self.session.exchange("all_gather", dict.fromkeys(self._others(), [t]), self._others(), like=[t])
+        got = self.session.exchange("all_gather", self._to_others([t]), self._others(), like=[t])
         return [got[r][0].clone() if r in got else t.clone() for r in range(self.session.size)]
 
     def scatter(
@@ -172,7 +174,7 @@ class Communicator(CrypTenCommunicator):  # type: ignore[misc]
         self._peer(src)
         tensors = [t.contiguous() for t in self._list(input, batched)]
         if self.session.rank == src:
-            self.session.exchange("broadcast", dict.fromkeys(self._others(), tensors), [], like=tensors)
+            self.session.exchange("broadcast", self._to_others(tensors), [], like=tensors)
             return input
         got = self.session.exchange("broadcast", {}, [src], like=tensors)[src]
         for tensor, piece in zip(self._list(input, batched), got, strict=True):
@@ -181,7 +183,7 @@ class Communicator(CrypTenCommunicator):  # type: ignore[misc]
 
     def barrier(self) -> None:
         """Returns when every party has come here."""
-        self.session.exchange("barrier", dict.fromkeys(self._others(), []), self._others(), like=[])
+        self.session.exchange("barrier", self._to_others([]), self._others(), like=[])
 
     def send_obj(self, obj: Any, dst: int, group: Any = None) -> None:
         """Sends a public object of one of the types of `engine.objects`.
@@ -217,8 +219,12 @@ class Communicator(CrypTenCommunicator):  # type: ignore[misc]
     def get_communication_stats(self) -> dict[str, float]:
         """Rounds, bytes sent and received by this party, and seconds spent waiting, since the last reset."""
         cost = self.session.cost
-        now = (cost.rounds, cost.sent + cost.received, cost.waited)
-        return dict(zip(("rounds", "bytes", "time"), (n - s for n, s in zip(now, self._since, strict=True)), strict=True))
+        rounds, sent_and_received, waited = self._since
+        return {
+            "rounds": cost.rounds - rounds,
+            "bytes": cost.sent + cost.received - sent_and_received,
+            "time": cost.waited - waited,
+        }
 
     def print_communication_stats(self) -> None:
         """Logs the statistics at the first party, as CrypTen does."""
@@ -249,8 +255,11 @@ class Communicator(CrypTenCommunicator):  # type: ignore[misc]
     def _others(self) -> list[int]:
         return [rank for rank in range(self.session.size) if rank != self.session.rank]
 
+    def _to_others(self, tensors: list[torch.Tensor]) -> dict[int, list[torch.Tensor]]:
+        return dict.fromkeys(self._others(), tensors)
+
     def _peer(self, rank: int) -> None:
-        if not isinstance(rank, int) or not 0 <= rank < self.session.size:
+        if not 0 <= rank < self.session.size:
             raise UsageError(f"party {rank!r}: the parties have ranks 0 to {self.session.size - 1}")
 
     @staticmethod

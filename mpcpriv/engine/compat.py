@@ -103,7 +103,7 @@ def _replace_tensor_type() -> None:
     crypten.register_cryptensor("mpcpriv")(SharedTensor)
     crypten.CrypTensor.__CRYPTENSOR_TYPES__["mpc"] = SharedTensor
     crypten.set_default_cryptensor_type("mpcpriv")
-    unsafe = crypten.mpc.mpc.MPCTensor
+    unsafe: Any = crypten.mpc.mpc.MPCTensor
 
     def refused(*_: Any, **__: Any) -> None:
         raise Unsupported("CrypTen's own MPCTensor is unsafe and cannot be made; use crypten.cryptensor")
@@ -122,7 +122,9 @@ class _NoGenerators(dict[str, Any]):
     """Stands where CrypTen kept 32-bit Mersenne Twisters (S1)."""
 
     def __missing__(self, key: str) -> Any:
-        raise Unsupported(f"crypten.generators[{key!r}]: nothing secret is drawn from torch's generators here")
+        raise Unsupported(
+            f"crypten.generators[{key!r}]: nothing secret is drawn from torch's generators here"
+        )
 
 
 def _refuse_generators() -> None:
@@ -147,8 +149,10 @@ def _refuse_generators() -> None:
 _REFUSED: dict[tuple[str, str], tuple[Any, str]] = {
     ("mpc", "provider"): (
         "dealer",
-        "with TFP the first party draws every triple and can decrypt everything, and TTP's seeds have 32 bits; "
-        "correlated randomness comes from the dealer process",
+        (
+            "with TFP the first party draws all triples and can decrypt everything, and the seeds of TTP "
+            "have 32 bits; correlated randomness comes from the dealer process"
+        ),
     ),
     ("mpc", "protocol"): (
         "beaver",
@@ -156,8 +160,10 @@ _REFUSED: dict[tuple[str, str], tuple[Any, str]] = {
     ),
     ("mpc", "active_security"): (
         False,
-        "its check covers one triple with 24 bits and lets errors pass; mpcpriv promises security against "
-        "semi-honest parties and says so",
+        (
+            "its check covers one triple with 24 bits and lets errors pass; mpcpriv promises security "
+            "against semi-honest parties and says so"
+        ),
     ),
     ("debug", "debug_mode"): (False, "it opens secrets to print them"),
     ("debug", "validation_mode"): (False, "it opens the operands of every operation"),
@@ -215,7 +221,8 @@ def _guard_configuration() -> None:
                     if option in held:
                         _check(section, option, held[option])
             elif "." in name:
-                _check(*name.split(".", 1), value)
+                section, _, option = name.partition(".")
+                _check(section, option, value)
             super().__setattr__(name, value)
 
     config = crypten.cfg
@@ -224,7 +231,7 @@ def _guard_configuration() -> None:
 
 
 def _separate_threads() -> None:
-    """Whether autograd is on is a global in CrypTen; parties that are threads of one process have their own."""
+    """Whether autograd is on is a global in CrypTen; parties that share a process each have their own."""
     from crypten.cryptensor import CrypTensorMetaclass
 
     local = threading.local()

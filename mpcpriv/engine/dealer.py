@@ -9,7 +9,7 @@ from __future__ import annotations
 from mpcpriv.engine.correlation import wire
 from mpcpriv.engine.correlation.base import correct, owner
 from mpcpriv.engine.correlation.source import correction_header
-from mpcpriv.engine.prg import Prg
+from mpcpriv.engine.prg import Prg, raw
 from mpcpriv.engine.session import pair_key
 from mpcpriv.errors import Desynchronised, PeerFinished, PeerLate, UsageError
 from mpcpriv.transport.base import Transport
@@ -34,7 +34,9 @@ def deal(transport: Transport) -> int:
             return dealt
         for name, message in zip(parties, messages, strict=True):
             if message != messages[0]:
-                raise Desynchronised(name, f"{name} asks the dealer for something else than {parties[0]} does")
+                raise Desynchronised(
+                    name, f"{name} asks the dealer for something else than {parties[0]} does"
+                )
         assert messages[0] is not None
         try:
             first, requests = wire.decode(messages[0])
@@ -48,7 +50,7 @@ def deal(transport: Transport) -> int:
             transport.send(
                 owner(index, len(prgs)),
                 header,
-                *(memoryview(v.contiguous().numpy()).cast("B") for v in values if v.numel()),
+                *(raw(v.contiguous()) for v in values if v.numel()),
             )
         dealt += len(requests)
 

@@ -31,7 +31,7 @@ _DTYPES: Final = {number: dtype for dtype, number in _TYPES.items()}
 
 
 def encode(value: Any) -> bytes:
-    """The bytes of None, bool, int (64 bits), float, str, bytes, list, tuple, dict, torch.Size, tensor or array.
+    """The bytes of None, bool, int (64 bits), float, str, bytes, list, tuple, dict, size, tensor or array.
 
     Raises:
         UsageError: a type that does not travel, or nesting deeper than 16.
@@ -83,8 +83,8 @@ def _to_message(value: Any, depth: int) -> pb.Object:
         case np.ndarray() | np.generic():
             return pb.Object(ndarray=_array(np.asarray(value)))
     raise UsageError(
-        f"a {type(value).__name__} does not travel between parties: send numbers, text, bytes, lists, tuples, "
-        "dicts, tensors or arrays"
+        f"a {type(value).__name__} does not travel between parties: send numbers, text, bytes, lists, "
+        "tuples, dicts, tensors or arrays"
     )
 
 
@@ -132,6 +132,10 @@ def _items(messages: Any, depth: int) -> list[Any]:
 
 def _ndarray(message: pb.Array) -> np.ndarray:
     dtype = _DTYPES.get(message.type)
-    if dtype is None or len(message.dims) > 32 or math.prod(message.dims) * dtype.itemsize != len(message.data):
+    if (
+        dtype is None
+        or len(message.dims) > 32
+        or math.prod(message.dims) * dtype.itemsize != len(message.data)
+    ):
         raise UsageError("malformed array")
     return np.frombuffer(bytearray(message.data), dtype=dtype).reshape(message.dims)

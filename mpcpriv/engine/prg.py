@@ -25,6 +25,11 @@ def derive_key(secret: bytes, *, salt: bytes, purpose: str, length: int = KEY_BY
     return HKDF(SHA256(), length, salt, purpose.encode()).derive(secret)
 
 
+def raw(tensor: torch.Tensor) -> memoryview:
+    """The memory of a contiguous, non-empty tensor as bytes; nothing is copied."""
+    return memoryview(tensor.numpy()).cast("B")  # type: ignore[arg-type]
+
+
 class Stream:
     """One keystream, read from its beginning."""
 
@@ -37,7 +42,7 @@ class Stream:
         """The next uniform integers of the full width of `dtype` (int8 .. int64), in `shape`."""
         result = torch.empty(math.prod(shape), dtype=dtype)
         if result.numel():
-            out = memoryview(result.numpy()).cast("B")
+            out = raw(result)
             for start in range(0, len(out), len(_ZEROS)):
                 piece = out[start : start + len(_ZEROS)]
                 self._encryptor.update_into(memoryview(_ZEROS)[: len(piece)], piece)

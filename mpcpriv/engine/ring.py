@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 import torch
-import torch.nn.functional as F
+from torch.nn import functional
 
 from mpcpriv.errors import UsageError
 
@@ -44,11 +44,15 @@ class Bilinear:
             if self.name == "matmul":
                 return torch.matmul(x, y)
             if self.name in ("conv1d", "conv2d"):
-                convolve = F.conv1d if self.name == "conv1d" else F.conv2d
+                convolve = functional.conv1d if self.name == "conv1d" else functional.conv2d
                 return convolve(
                     x, y, None, self.stride, self.padding, dilation=self.dilation, groups=self.groups
                 )
-            transpose = F.conv_transpose1d if self.name == "conv_transpose1d" else F.conv_transpose2d
+            transpose = (
+                functional.conv_transpose1d
+                if self.name == "conv_transpose1d"
+                else functional.conv_transpose2d
+            )
             return transpose(
                 x, y, None, self.stride, self.padding, self.output_padding, self.groups, self.dilation
             )

@@ -17,7 +17,7 @@ import torch
 
 from mpcpriv.engine.correlation.base import Group, Slot
 from mpcpriv.engine.correlation.source import Correlations
-from mpcpriv.engine.prg import Prg, derive_key
+from mpcpriv.engine.prg import Prg, derive_key, raw
 from mpcpriv.errors import Desynchronised, UsageError
 from mpcpriv.transport.base import Transport
 
@@ -50,7 +50,9 @@ def pair_key(transport: Transport, peer: int, purpose: str) -> bytes:
     theirs = bytes(transport.recv(peer))
     if len(theirs) != _NONCE_BYTES:
         name = transport.members[peer]
-        raise Desynchronised(name, f"{name} sent {len(theirs)} bytes where a key contribution has {_NONCE_BYTES}")
+        raise Desynchronised(
+            name, f"{name} sent {len(theirs)} bytes where a key contribution has {_NONCE_BYTES}"
+        )
     low, high = (mine, theirs) if transport.rank < peer else (theirs, mine)
     names = "|".join(transport.members)
     return derive_key(low + high, salt=names.encode(), purpose=f"mpcpriv/v1/{purpose}")
@@ -75,7 +77,9 @@ class Session:
         self._history = hashlib.sha256()
         self._zero_index = 0
         self._zero_keys = {
-            peer: Prg(pair_key(transport, peer, "zero-share")) for peer in range(self.size) if peer != self.rank
+            peer: Prg(pair_key(transport, peer, "zero-share"))
+            for peer in range(self.size)
+            if peer != self.rank
         }
         dealer = Prg(pair_key(transport, self.size, "dealer"))
         self.correlations = Correlations(transport, dealer)
@@ -193,7 +197,7 @@ class Session:
         """
         header = self._header(operation, like, joint)
         for peer, tensors in outgoing.items():
-            self.transport.send(peer, header, *(memoryview(t.numpy()).cast("B") for t in tensors if t.numel()))
+            self.transport.send(peer, header, *(raw(t) for t in tensors if t.numel()))
             self.cost.sent += len(header) + sum(t.nbytes for t in tensors)
         began = time.perf_counter()
         received = {peer: self._receive(peer, header, like) for peer in sources}
@@ -203,8 +207,10 @@ class Session:
         return received
 
     def _header(self, operation: str, like: list[torch.Tensor], joint: bool) -> bytes:
-        """What sender and receiver must agree on, readable, padded so that the tensors behind it are aligned."""
-        text = operation + " " + ", ".join(f"{str(t.dtype).removeprefix('torch.')}{list(t.shape)}" for t in like)
+        """What sender and receiver must agree on, readable, padded to align the tensors behind it."""
+        text = (
+            operation + " " + ", ".join(f"{str(t.dtype).removeprefix('torch.')}{list(t.shape)}" for t in like)
+        )
         if joint:
             self._step += 1
             self._history.update(self.correlations.history())
@@ -222,7 +228,8 @@ class Session:
             ours = header.split(b"; history")[0].decode()
             same = " after a different history" if theirs == ours else ""
             raise Desynchronised(
-                name, f"{name} is at another operation: {theirs!r}, we are at {ours!r}{same}; run the same program"
+                name,
+                f"{name} is at another operation: {theirs!r}, we are at {ours!r}{same}; run the same program",
             )
         if len(message) != len(header) + sum(t.nbytes for t in like):
             raise Desynchronised(name, f"{name} sent {len(message)} bytes for {header.decode().strip()!r}")

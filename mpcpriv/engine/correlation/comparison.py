@@ -125,7 +125,7 @@ SELECT_EQ: Final = np.array([_select_eq(d) for d in range(1 << FOLD_BITS)], dtyp
 SELECT_LT: Final = np.array([_select_lt(d) for d in range(1 << FOLD_BITS)], dtype=np.uint32)
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def _derive(r, bits, hot, words, landing, fold_word):  # type: ignore[no-untyped-def]
     for i in range(r.shape[0]):
         for w in range(4):

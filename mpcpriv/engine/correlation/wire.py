@@ -74,7 +74,7 @@ def _to_message(request: Correlation) -> pb.Request:
         case Triple():
             m = request.map
             bilinear = pb.Bilinear(
-                name=pb.Bilinear.Name.Value(m.name.upper()),
+                name=m.name.upper(),
                 stride=m.stride,
                 padding=m.padding,
                 output_padding=m.output_padding,

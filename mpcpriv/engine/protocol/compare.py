@@ -46,11 +46,20 @@ def below(session: Session, x: torch.Tensor, thresholds: list[int]) -> torch.Ten
     masked_2, kept_2 = np.empty(size, np.uint8), np.empty(size, np.uint8)
     _fold_first(opened.numpy().view(np.uint32), words_u, kept, bits_u, masked_2, kept_2, SELECT_EQ, SELECT_LT)
     # Safe to open: as above, with the mask of the second layer.
-    (opened_2,) = session.open("compare: second fold", [torch.from_numpy(masked_2.view(np.int8))], group="xor")
+    (opened_2,) = session.open(
+        "compare: second fold", [torch.from_numpy(masked_2.view(np.int8))], group="xor"
+    )
 
     flipped = np.empty(size, np.uint8)
     _fold_second(
-        opened_2.numpy().view(np.uint8), words_u, kept_2, bits_u, shifted, session.rank == 0, flipped, SELECT_LT
+        opened_2.numpy().view(np.uint8),
+        words_u,
+        kept_2,
+        bits_u,
+        shifted,
+        session.rank == 0,
+        flipped,
+        SELECT_LT,
     )
     # Safe to open: the result's bit is masked by the daBit.
     (bit,) = session.open("compare: daBit", [torch.from_numpy(flipped.view(np.int8))], group="xor")
@@ -64,7 +73,7 @@ def land(session: Session, opened: torch.Tensor, dabit: torch.Tensor) -> torch.T
     return share + o if session.rank == 0 else share
 
 
-@njit(cache=True, nogil=True, inline="always")  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True, inline="always")
 def _parity(x):  # type: ignore[no-untyped-def]
     x ^= x >> np.uint32(16)
     x ^= x >> np.uint32(8)
@@ -72,7 +81,7 @@ def _parity(x):  # type: ignore[no-untyped-def]
     return (np.uint32(0x6996) >> (x & np.uint32(15))) & np.uint32(1)
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def _look_up(c, hot, bits, masked, kept):  # type: ignore[no-untyped-def]
     for i in range(c.shape[0]):
         for k in range(c.shape[1]):
@@ -95,7 +104,7 @@ def _look_up(c, hot, bits, masked, kept):  # type: ignore[no-untyped-def]
             kept[i, k] = keep
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def _fold_first(opened, words, kept, bits, masked, kept_2, select_eq, select_lt):  # type: ignore[no-untyped-def]
     for i in range(opened.shape[0]):
         for k in range(opened.shape[1]):
@@ -109,7 +118,7 @@ def _fold_first(opened, words, kept, bits, masked, kept_2, select_eq, select_lt)
             kept_2[i, k] = lt >> np.uint32(3)
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def _fold_second(opened, words, kept, bits, c, first, flipped, select_lt):  # type: ignore[no-untyped-def]
     for i in range(opened.shape[0]):
         for k in range(opened.shape[1]):

@@ -7,6 +7,7 @@ the middle of the piece, so that its terms stay small. Eight rounds for degree 3
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -48,7 +49,7 @@ class Spline:
         """
         nodes = np.cos(np.pi * (np.arange(4) + 0.5) / 4)
         middles, coefficients = [0.0], [np.array([below, 0.0, 0.0, 0.0])]
-        for low, high in zip(knots[:-1], knots[1:], strict=True):
+        for low, high in itertools.pairwise(knots):
             middle, half = (low + high) / 2, (high - low) / 2
             points = half * nodes
             middles.append(middle)

@@ -35,7 +35,7 @@ def truncate(session: Session, values: list[tuple[torch.Tensor, int]]) -> list[t
     masked = [values[i][0] + d.masks[0] for i, d in zip(places, dealt, strict=True)]
     if session.rank == 0:
         for m in masked:
-            m += _OFFSET
+            m.add_(_OFFSET)
     # Safe to open: each value is masked by a fresh uniform ring element.
     opened = session.open("truncate", masked)
     for i, c, request, d in zip(places, opened, requests, dealt, strict=True):

@@ -1,4 +1,4 @@
-"""The encrypted tensor, registered with CrypTen: storage, arithmetic, comparison, functions, in this order."""
+"""The encrypted tensor that CrypTen makes: storage, arithmetic, comparison, functions, in this order."""
 
 from mpcpriv.engine.tensor.functions import SharedTensor
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Self
 
 import torch
 
@@ -25,35 +25,35 @@ _SCALAR_BITS = 16
 class Arithmetic(Shares):
     """Ring arithmetic that keeps 16 fractional bits: each product is truncated exactly, once."""
 
-    def add(self, other: Any) -> Arithmetic:
+    def add(self, other: Any) -> Self:
         """Element-wise sum, broadcasting; local."""
         if isinstance(other, Shares):
-            bits = max(self._bits, other._bits)
+            bits = max(self.bits, other.bits)
             return self.of(self.at(bits) + other.at(bits), bits)
         value = as_tensor(other)
-        bits = self._bits if not value.is_floating_point() else FRACTIONAL_BITS
+        bits = self.bits if not value.is_floating_point() else FRACTIONAL_BITS
         encoded = encode(value, bits)
         share = self.at(bits)
         if session.current().rank == 0:
             return self.of(share + encoded, bits)
-        return self.of(share.expand(torch.broadcast_shapes(share.shape, encoded.shape)).clone(), bits)
+        return self.of(share + torch.zeros_like(encoded), bits)
 
-    def sub(self, other: Any) -> Arithmetic:
+    def sub(self, other: Any) -> Self:
         """Element-wise difference, broadcasting; local."""
         if isinstance(other, Shares):
-            bits = max(self._bits, other._bits)
+            bits = max(self.bits, other.bits)
             return self.of(self.at(bits) - other.at(bits), bits)
         value = as_tensor(other)
         return self.add(-value if value.dtype != torch.bool else -value.long())
 
-    def __rsub__(self, other: Any) -> Arithmetic:
+    def __rsub__(self, other: Any) -> Self:
         return self.neg().add(other)
 
-    def neg(self) -> Arithmetic:
+    def neg(self) -> Self:
         """The negative; local."""
-        return self.of(-self._tensor, self._bits)
+        return self.of(-self._tensor, self.bits)
 
-    def mul(self, other: Any) -> Arithmetic:
+    def mul(self, other: Any) -> Self:
         """Element-wise product, broadcasting.
 
         Two rounds for two shared operands, one when either is a tensor of integers (such as the
@@ -61,16 +61,16 @@ class Arithmetic(Shares):
         """
         return self._bilinear(Bilinear("mul"), other)
 
-    def matmul(self, other: Any) -> Arithmetic:
+    def matmul(self, other: Any) -> Self:
         """Matrix product, as `torch.matmul`; rounds as `mul`."""
         return self._bilinear(Bilinear("matmul"), other)
 
-    def square(self) -> Arithmetic:
+    def square(self) -> Self:
         """x * x, for half the bytes of a product."""
         s = session.current()
-        return self._rescale(square(s, self._tensor), 2 * self._bits)
+        return self._rescale(square(s, self._tensor), 2 * self.bits)
 
-    def div(self, other: Any) -> Arithmetic:
+    def div(self, other: Any) -> Self:
         """Element-wise quotient; a public divisor costs one round, a shared one a reciprocal.
 
         Raises:
@@ -83,33 +83,33 @@ class Arithmetic(Shares):
             raise UsageError("division by a public zero")
         return self.mul(1 / value)
 
-    def mean(self, dim: Any = None, keepdim: bool = False) -> Arithmetic:
+    def mean(self, dim: Any = None, keepdim: bool = False) -> Self:
         """The mean over some or all dimensions, as torch."""
-        total = self.sum() if dim is None else self.sum(dim, keepdim=keepdim)
+        total: Self = self.sum() if dim is None else self.sum(dim, keepdim=keepdim)
         count = self.nelement() // max(total.nelement(), 1)
         return total.div(count)
 
-    def conv1d(self, kernel: Any, *args: Any, **kwargs: Any) -> Arithmetic:
+    def conv1d(self, kernel: Any, *args: Any, **kwargs: Any) -> Self:
         """As `torch.nn.functional.conv1d` (stride, padding, dilation, groups; no bias)."""
         return self._convolve("conv1d", 1, kernel, *args, **kwargs)
 
-    def conv2d(self, kernel: Any, *args: Any, **kwargs: Any) -> Arithmetic:
+    def conv2d(self, kernel: Any, *args: Any, **kwargs: Any) -> Self:
         """As `torch.nn.functional.conv2d` (stride, padding, dilation, groups; no bias)."""
         return self._convolve("conv2d", 2, kernel, *args, **kwargs)
 
-    def conv_transpose1d(self, kernel: Any, bias: None = None, **kwargs: Any) -> Arithmetic:
+    def conv_transpose1d(self, kernel: Any, bias: None = None, **kwargs: Any) -> Self:
         """As `torch.nn.functional.conv_transpose1d`, without bias."""
         _no_bias(bias)
         return self._convolve("conv_transpose1d", 1, kernel, **kwargs)
 
-    def conv_transpose2d(self, kernel: Any, bias: None = None, **kwargs: Any) -> Arithmetic:
+    def conv_transpose2d(self, kernel: Any, bias: None = None, **kwargs: Any) -> Self:
         """As `torch.nn.functional.conv_transpose2d`, without bias."""
         _no_bias(bias)
         return self._convolve("conv_transpose2d", 2, kernel, **kwargs)
 
     def avg_pool2d(
         self, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False
-    ) -> Arithmetic:
+    ) -> Self:
         """As `torch.nn.functional.avg_pool2d`, padding counted; one round.
 
         Raises:
@@ -123,7 +123,7 @@ class Arithmetic(Shares):
         window = Bilinear(
             "conv2d", _geometry(stride or kernel_size, 2), _geometry(padding, 2), (), (1, 1), groups=channels
         )
-        return self.of(window(self._tensor, ones), self._bits).div(math.prod(kernel))
+        return self.of(window(self._tensor, ones), self.bits).div(math.prod(kernel))
 
     def _convolve(
         self,
@@ -135,27 +135,32 @@ class Arithmetic(Shares):
         dilation: Any = 1,
         groups: int = 1,
         output_padding: Any = 0,
-    ) -> Arithmetic:
+    ) -> Self:
         outputs = _geometry(output_padding, dims) if "transpose" in name else ()
         return self._bilinear(
             Bilinear(
-                name, _geometry(stride, dims), _geometry(padding, dims), outputs, _geometry(dilation, dims), groups
+                name,
+                _geometry(stride, dims),
+                _geometry(padding, dims),
+                outputs,
+                _geometry(dilation, dims),
+                groups,
             ),
             kernel,
         )
 
-    def _bilinear(self, bilinear: Bilinear, other: Any) -> Arithmetic:
+    def _bilinear(self, bilinear: Bilinear, other: Any) -> Self:
         s = session.current()
         if isinstance(other, Shares):
-            return self._rescale(product(s, bilinear, self._tensor, other._tensor), self._bits + other._bits)
+            return self._rescale(product(s, bilinear, self._tensor, other.share), self.bits + other.bits)
         value = as_tensor(other)
         if not value.is_floating_point():
-            return self.of(bilinear(self._tensor, value.to(torch.int64)), self._bits)
+            return self.of(bilinear(self._tensor, value.to(torch.int64)), self.bits)
         share = self.at(FRACTIONAL_BITS)
         terms = truncate(s, [(bilinear(share, t), k) for t, k in _factors(value)])
-        return self.of(sum(terms[1:], start=terms[0]), self._bits)
+        return self.of(terms[0] if len(terms) == 1 else terms[0] + terms[1])
 
-    def _rescale(self, share: torch.Tensor, bits: int) -> Arithmetic:
+    def _rescale(self, share: torch.Tensor, bits: int) -> Self:
         if bits > FRACTIONAL_BITS:
             (share,) = truncate(session.current(), [(share, bits - FRACTIONAL_BITS)])
             bits = FRACTIONAL_BITS

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 from crypten.cryptensor import CrypTensor
@@ -19,14 +19,14 @@ class Shares(CrypTensor):  # type: ignore[misc]
     """This party's additive share of a tensor, and the number of fractional bits of its fixed point.
 
     `_tensor` holds the share as int64: CrypTen's own structural functions (view, sum, index ...) act
-    on it directly, since they are linear. `_bits` is 16, or 0 for a tensor of integers such as the
+    on it directly, since they are linear. `bits` is 16, or 0 for a tensor of integers such as the
     result of a comparison; arithmetic aligns the two, so both behave as numbers.
     No operation writes into the memory of another tensor.
     """
 
     def __init__(
         self,
-        tensor: Any = None,
+        tensor: object = None,
         size: Sequence[int] | None = None,
         broadcast_size: bool = False,
         precision: int | None = None,
@@ -57,18 +57,20 @@ class Shares(CrypTensor):  # type: ignore[misc]
                 f"precision={precision}: every encrypted tensor here has {FRACTIONAL_BITS} fractional bits"
             )
         if ptype is not None and ptype.name != "arithmetic":
-            raise Unsupported(f"ptype={ptype.name}: tensors are shared arithmetically; comparisons work on them")
+            raise Unsupported(
+                f"ptype={ptype.name}: tensors are shared arithmetically; comparisons work on them"
+            )
         if device is not None and torch.device(device).type != "cpu":
             raise Unsupported(f"device={device}: encrypted tensors live on the CPU")
         if requires_grad is None:
             requires_grad = isinstance(tensor, torch.Tensor) and tensor.requires_grad
         super().__init__(requires_grad=requires_grad)
-        self._bits = FRACTIONAL_BITS
-        if isinstance(tensor, list) and not tensor:
-            self._tensor = torch.empty(0, dtype=torch.int64)  # CrypTen makes one such to dispatch cat and stack
+        self.bits = FRACTIONAL_BITS
+        if tensor == [] and isinstance(tensor, list):  # CrypTen makes one such to dispatch cat and stack
+            self._tensor = torch.empty(0, dtype=torch.int64)
             return
         s = session.current()
-        if isinstance(src, bool) or not isinstance(src, int) or not 0 <= src < s.size:
+        if src not in range(s.size):
             raise UsageError(f"src={src!r}: the parties have ranks 0 to {s.size - 1}")
         owner = s.rank == src
         if owner and tensor is None:
@@ -88,14 +90,14 @@ class Shares(CrypTensor):  # type: ignore[misc]
         self._tensor = s.share_input(src, shape, value)
 
     @classmethod
-    def of(cls, share: torch.Tensor, bits: int = FRACTIONAL_BITS) -> Shares:
+    def of(cls, share: torch.Tensor, bits: int = FRACTIONAL_BITS) -> Self:
         """The tensor with this share; not followed by autograd."""
         result = cls([])
-        result._tensor, result._bits = share, bits
+        result.share, result.bits = share, bits
         return result
 
     @classmethod
-    def from_shares(cls, share: torch.Tensor, precision: int | None = None, **_: Any) -> Shares:
+    def from_shares(cls, share: torch.Tensor, precision: int | None = None, **_: Any) -> Self:
         """CrypTen's name for `of`: each party gives its own int64 share.
 
         Raises:
@@ -106,7 +108,7 @@ class Shares(CrypTensor):  # type: ignore[misc]
         return cls.of(share.to(torch.int64))
 
     @classmethod
-    def constant(cls, value: Any, bits: int = FRACTIONAL_BITS) -> Shares:
+    def constant(cls, value: Any, bits: int = FRACTIONAL_BITS) -> Self:
         """A public value as shares: the first party holds it, the others zero."""
         encoded = encode(value, bits)
         return cls.of(encoded if session.current().rank == 0 else torch.zeros_like(encoded), bits)
@@ -114,30 +116,30 @@ class Shares(CrypTensor):  # type: ignore[misc]
     @property
     def share(self) -> torch.Tensor:
         """This party's share, int64."""
-        return self._tensor  # type: ignore[no-any-return]
+        return self._tensor
 
     @share.setter
     def share(self, value: torch.Tensor) -> None:
         self._tensor = value
 
-    def shallow_copy(self) -> Shares:
+    def shallow_copy(self) -> Self:
         """Another tensor with the same share."""
-        return self.of(self._tensor, self._bits)
+        return self.of(self._tensor, self.bits)
 
-    def clone(self) -> Shares:
+    def clone(self) -> Self:
         """A copy."""
-        return self.of(self._tensor.clone(), self._bits)
+        return self.of(self._tensor.clone(), self.bits)
 
-    def copy_(self, other: Shares) -> Shares:
+    def copy_(self, other: Shares) -> Self:
         """Takes over the value of `other`, of the same shape; earlier views keep what they held."""
-        if tuple(other._tensor.shape) != tuple(self._tensor.shape):
+        if other.share.shape != self._tensor.shape:
             raise UsageError(f"cannot copy shape {list(other.shape)} into shape {list(self.shape)} in place")
-        self._tensor, self._bits = other._tensor, other._bits
+        self._tensor, self.bits = other.share, other.bits
         return self
 
     def at(self, bits: int) -> torch.Tensor:
         """The share with at least as many fractional bits as the tensor has."""
-        return self._tensor << (bits - self._bits) if bits > self._bits else self._tensor
+        return self._tensor << (bits - self.bits) if bits > self.bits else self._tensor
 
     def get_plain_text(self, dst: int | Sequence[int] | None = None) -> torch.Tensor | None:
         """Opens the tensor to all parties, or to those of rank `dst` only.
@@ -150,7 +152,7 @@ class Shares(CrypTensor):  # type: ignore[misc]
             PeerError: a member failed.
         """
         opened = self.reveal(dst)
-        return None if opened is None else decode(opened, self._bits)
+        return None if opened is None else decode(opened, self.bits)
 
     def reveal(self, dst: int | Sequence[int] | None = None) -> torch.Tensor | None:
         """As `get_plain_text`, but the ring elements (int64) that encode the values."""
@@ -165,31 +167,31 @@ class Shares(CrypTensor):  # type: ignore[misc]
 
     def __setitem__(self, index: Any, value: Any) -> None:
         value = self.lift(value)
-        bits = max(self._bits, value._bits)
+        bits = max(self.bits, value.bits)
         fresh = self.at(bits).clone()
         fresh[index] = value.at(bits)
-        self._tensor, self._bits = fresh, bits
+        self._tensor, self.bits = fresh, bits
 
     def lift(self, value: Any) -> Shares:
         """`value` itself when encrypted, else as a public constant."""
         return value if isinstance(value, Shares) else self.constant(value)
 
-    def index_add(self, dim: int, index: torch.Tensor, tensor: Any) -> Shares:
+    def index_add(self, dim: int, index: torch.Tensor, tensor: Any) -> Self:
         """Adds slices of `tensor` at `index` along `dim`; repeated indices accumulate."""
         value = self.lift(tensor)
-        bits = max(self._bits, value._bits)
+        bits = max(self.bits, value.bits)
         return self.of(self.at(bits).index_add(dim, index, value.at(bits)), bits)
 
-    def scatter_add(self, dim: int, index: torch.Tensor, other: Any) -> Shares:
+    def scatter_add(self, dim: int, index: torch.Tensor, other: Any) -> Self:
         """As `torch.Tensor.scatter_add`."""
         value = self.lift(other)
-        bits = max(self._bits, value._bits)
+        bits = max(self.bits, value.bits)
         return self.of(self.at(bits).scatter_add(dim, index, value.at(bits)), bits)
 
-    def scatter(self, dim: int, index: torch.Tensor, src: Any) -> Shares:
+    def scatter(self, dim: int, index: torch.Tensor, src: Any) -> Self:
         """As `torch.Tensor.scatter`."""
         value = self.lift(src)
-        bits = max(self._bits, value._bits)
+        bits = max(self.bits, value.bits)
         return self.of(self.at(bits).scatter(dim, index, value.at(bits)), bits)
 
     @staticmethod
@@ -202,7 +204,7 @@ class Shares(CrypTensor):  # type: ignore[misc]
         """As `torch.stack`; public tensors among them become constants."""
         return _join(torch.stack, tensors, dim)
 
-    def pad(self, pad: Sequence[int], mode: str = "constant", value: Any = 0) -> Shares:
+    def pad(self, pad: Sequence[int], mode: str = "constant", value: Any = 0) -> Self:
         """As `torch.nn.functional.pad` with a constant, which may be encrypted and of no dimension.
 
         Raises:
@@ -211,13 +213,13 @@ class Shares(CrypTensor):  # type: ignore[misc]
         if mode != "constant":
             raise Unsupported(f"pad with mode={mode!r}: only 'constant' is offered")
         filling = self.lift(value)
-        if filling._tensor.dim() != 0:
+        if filling.share.dim() != 0:
             raise UsageError("pad needs a value without dimensions")
-        bits = max(self._bits, filling._bits)
+        bits = max(self.bits, filling.bits)
         padded = torch.nn.functional.pad(self.at(bits), list(pad), value=int(filling.at(bits).item()))
         return self.of(padded, bits)
 
-    def to(self, *args: Any, **kwargs: Any) -> Shares:
+    def to(self, *args: Any, **kwargs: Any) -> Self:
         """Only the CPU and arithmetic shares are offered, so this is the tensor itself.
 
         Raises:
@@ -229,7 +231,7 @@ class Shares(CrypTensor):  # type: ignore[misc]
                 raise Unsupported(f"to({name}): tensors are shared arithmetically and live on the CPU")
         return self
 
-    def cpu(self) -> Shares:
+    def cpu(self) -> Self:
         """The tensor itself."""
         return self
 
@@ -243,7 +245,7 @@ class Shares(CrypTensor):  # type: ignore[misc]
 def _join(join: Any, tensors: Sequence[Any], dim: int) -> Shares:
     first = next(t for t in tensors if isinstance(t, Shares))
     lifted = [first.lift(t) for t in tensors]
-    bits = max(t._bits for t in lifted)
+    bits = max(t.bits for t in lifted)
     return first.of(join([t.at(bits) for t in lifted], dim=dim), bits)
 
 

@@ -6,9 +6,10 @@ shape, and nothing is opened but masked values.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 import torch
+from crypten.cryptensor import CrypTensor
 
 from mpcpriv.engine import session
 from mpcpriv.engine.encoding import FRACTIONAL_BITS, RING_LIMIT
@@ -21,53 +22,57 @@ from mpcpriv.errors import Unsupported
 class Comparison(Arithmetic):
     """Ordering of values below 2^45 in magnitude."""
 
-    def _ltz(self) -> Comparison:
+    def _ltz(self) -> Self:
         """[x < 0]"""
-        return self._below([0])[..., 0]
+        return self.of(below(session.current(), self._tensor, [0])[..., 0], 0)
 
-    def _below(self, thresholds: list[int]) -> Comparison:
-        """[x < t] for ring elements t, along a new last dimension."""
-        return self.of(below(session.current(), self._tensor, thresholds), 0)
-
-    def lt(self, y: Any) -> Comparison:
+    def lt(self, y: Any) -> Self:
         """[x < y]"""
-        return (self.detach() - _detached(y))._ltz()
+        return self._minus(y)._ltz()
 
-    def gt(self, y: Any) -> Comparison:
+    def gt(self, y: Any) -> Self:
         """[x > y]"""
-        return (_detached(y) - self.detach())._ltz()
+        return self._minus(y).neg()._ltz()
 
-    def ge(self, y: Any) -> Comparison:
+    def ge(self, y: Any) -> Self:
         """[x >= y]"""
-        return 1 - self.lt(y)
+        return self.lt(y).neg().add(1)
 
-    def le(self, y: Any) -> Comparison:
+    def le(self, y: Any) -> Self:
         """[x <= y]"""
-        return 1 - self.gt(y)
+        return self.gt(y).neg().add(1)
 
-    def eq(self, y: Any) -> Comparison:
+    def eq(self, y: Any) -> Self:
         """[x = y], exactly, in units of 2^-16: one comparison with two thresholds."""
-        under = (self.detach() - _detached(y))._below([0, 1])
-        return under[..., 1] - under[..., 0]
+        under = below(session.current(), self._minus(y).share, [0, 1])
+        return self.of(under[..., 1] - under[..., 0], 0)
 
-    def ne(self, y: Any) -> Comparison:
+    def ne(self, y: Any) -> Self:
         """[x != y]"""
-        return 1 - self.eq(y)
+        return self.eq(y).neg().add(1)
+
+    def _minus(self, y: Any) -> Self:
+        """x - y, not followed by autograd: a comparison has no gradient."""
+        with CrypTensor.no_grad():
+            difference: Self = self.sub(y).detach()
+        return difference
 
     __lt__ = lt
     __gt__ = gt
     __ge__ = ge
     __le__ = le
-    __eq__ = eq  # type: ignore[assignment]
-    __ne__ = ne  # type: ignore[assignment]
+    __eq__ = eq
+    __ne__ = ne
     __hash__ = Arithmetic.__hash__
 
-    def where(self, condition: Any, y: Any) -> Comparison:
+    def where(self, condition: Any, y: Any) -> Self:
         """`self` where `condition` is 1, else `y`; the condition public or shared, 0 or 1."""
         if isinstance(condition, torch.Tensor):
             chosen = condition.to(torch.int64)
-            return self * chosen + y * (1 - chosen)
-        return condition * (self - y) + y
+            picked: Self = self * chosen + y * (1 - chosen)
+        else:
+            picked = condition * (self - y) + y
+        return picked
 
     def max(self, dim: int | None = None, keepdim: bool = False, one_hot: bool = True) -> Any:
         """The largest value; along `dim` also where it stands (one-hot, or as an index).
@@ -94,8 +99,8 @@ class Comparison(Arithmetic):
     ) -> Any:
         along = -1 if dim is None else dim
         line = key.flatten() if dim is None or key.dim() == 0 else key.transpose(dim, -1)
-        best, hot = tournament(session.current(), line._tensor)
-        value = self.of(best.unsqueeze(-1).transpose(along, -1), self._bits)
+        best, hot = tournament(session.current(), line.share)
+        value = self.of(best.unsqueeze(-1).transpose(along, -1), self.bits)
         places = self.of(hot, 0) if one_hot else self.of(_index(hot).unsqueeze(-1))
         where = places.transpose(along, -1)
         if dim is None:
@@ -131,12 +136,8 @@ class Comparison(Arithmetic):
         windows = padded.unfold(-2, (kh - 1) * dh + 1, sh).unfold(-2, (kw - 1) * dw + 1, sw)
         windows = windows[..., ::dh, ::dw]
         best, hot = tournament(session.current(), windows.reshape(*windows.shape[:-2], kh * kw))
-        value = self.of(best, self._bits)
+        value = self.of(best, self.bits)
         return (value, self.of(hot.reshape(windows.shape), 0)) if return_indices else value
-
-
-def _detached(y: Any) -> Any:
-    return y.detach() if isinstance(y, Comparison) else y
 
 
 def _index(hot: torch.Tensor) -> torch.Tensor:

@@ -1,40 +1,130 @@
 """Functions of shared tensors that are not CrypTen's own approximations, and random tensors.
 
-What is not defined here or in the classes below (exp, log, reciprocal, sqrt ...) is CrypTen's code
-running on our arithmetic, with CrypTen's ranges: see the table in `mpcpriv/README.md`.
+What is not defined here or in the classes below (norm, weighted_index, randn ...) is CrypTen's code
+running on our arithmetic.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from typing import Any, Self
 
+import crypten
 import numpy as np
 import torch
 
 from mpcpriv.engine import session
 from mpcpriv.engine.correlation.bits import DaBit
 from mpcpriv.engine.encoding import FRACTIONAL_BITS
+from mpcpriv.engine.protocol import elementary
 from mpcpriv.engine.protocol.compare import land
 from mpcpriv.engine.protocol.spline import Spline, evaluate
+from mpcpriv.engine.protocol.truncate import truncate
+from mpcpriv.engine.tensor.base import Shares
 from mpcpriv.engine.tensor.comparison import Comparison
+from mpcpriv.errors import Unsupported
 
 _SIGMOID = Spline.fit(lambda x: 1 / (1 + np.exp(-x)), np.linspace(-12, 12, 33), 0.0, 1.0)
+_ERF = Spline.fit(lambda x: torch.erf(torch.from_numpy(x)).numpy(), np.linspace(-4, 4, 33), -1.0, 1.0)
+_COS = Spline.fit(lambda t: np.cos(2 * np.pi * t), np.linspace(-1, 1, 33), 1.0, 1.0)
+_SIN = Spline.fit(lambda t: np.sin(2 * np.pi * t), np.linspace(-1, 1, 33), 0.0, 0.0)
 _TANH = Spline.fit(np.tanh, np.linspace(-6, 6, 33), -1.0, 1.0)
 
 
 class SharedTensor(Comparison):
     """The encrypted tensor: what `crypten.cryptensor` makes once mpcpriv is active."""
 
-    def sigmoid(self) -> SharedTensor:
+    def sigmoid(self) -> Self:
         """1 / (1 + e^-x), off by less than 1e-4 for every x that can be encoded; eight rounds."""
         return self.of(evaluate(session.current(), _SIGMOID, self.at(FRACTIONAL_BITS)))
 
-    def tanh(self) -> SharedTensor:
+    def erf(self) -> Self:
+        """The error function, off by less than 2e-4 for every x that can be encoded; eight rounds."""
+        return self.of(evaluate(session.current(), _ERF, self.at(FRACTIONAL_BITS)))
+
+    def exp(self) -> Self:
+        """e^x for x below 31, to a relative 4e-4 or 2^-15 absolute; 0 below -12. 14 rounds."""
+        return self.of(elementary.exp(session.current(), self.at(FRACTIONAL_BITS)))
+
+    def log(self, input_in_01: bool = False) -> Self:
+        """ln x for x in [2^-16, 2^29), off by less than 1e-4; -11.78 for x <= 0. 13 rounds.
+
+        Args:
+            input_in_01: no matter here; CrypTen needs to be told.
+        """
+        return self.of(elementary.log(session.current(), self.at(FRACTIONAL_BITS)))
+
+    def reciprocal(self, input_in_01: bool = False) -> Self:
+        """1/x for 2^-16 <= abs(x) < 2^29, to a relative 1e-4 or 2^-15 absolute; 0 for 0. 21 rounds.
+
+        Args:
+            input_in_01: x is known to be positive, which saves five rounds.
+        """
+        positive = input_in_01 or crypten.cfg.functions.reciprocal_all_pos
+        return self.of(elementary.reciprocal(session.current(), self.at(FRACTIONAL_BITS), positive))
+
+    def sqrt(self) -> Self:
+        """The square root for x in [0, 2^29), to a relative 1e-4 or 2^-15; 0 for x < 0. 15 rounds."""
+        return self.of(elementary.sqrt(session.current(), self.at(FRACTIONAL_BITS)))
+
+    def inv_sqrt(self) -> Self:
+        """1 / sqrt(x) for x in [2^-16, 2^29), to a relative 1e-4 or 2^-15; 0 for x <= 0. 15 rounds."""
+        return self.of(elementary.inv_sqrt(session.current(), self.at(FRACTIONAL_BITS)))
+
+    def softmax(self, dim: int) -> Self:
+        """As `torch.softmax`, to 1e-4; the maximum is subtracted first."""
+        powers = (self - self.max(dim, keepdim=True)[0]).exp()
+        result: Self = powers * powers.sum(dim, keepdim=True).reciprocal(input_in_01=True)
+        return result
+
+    def log_softmax(self, dim: int) -> Self:
+        """As `torch.log_softmax`, to 1e-3; the maximum is subtracted first."""
+        logits = self - self.max(dim, keepdim=True)[0]
+        result: Self = logits - logits.exp().sum(dim, keepdim=True).log()
+        return result
+
+    def pow(self, p: Any) -> Self:
+        """x^p for an integer p, by squaring; negative powers through the reciprocal.
+
+        Raises:
+            Unsupported: p is not an integer; `pos_pow` takes any p for positive x.
+        """
+        if isinstance(p, torch.Tensor) and p.numel() == 1:
+            p = p.item()
+        if isinstance(p, Shares) or int(p) != p:
+            raise Unsupported(f"pow with exponent {p!r}: integers only; pos_pow takes others for positive x")
+        p = int(p)
+        if p < 0:
+            return self.reciprocal().pow(-p)
+        if p == 0:
+            return self.constant(torch.ones(self.share.shape))
+        half = self.pow(p // 2) if p > 1 else None
+        if half is None:
+            return self.clone()
+        return half.square() if p % 2 == 0 else half.square() * self
+
+    def __pow__(self, p: Any) -> Self:
+        result: Self = self.pow(p)
+        return result
+
+    def __rtruediv__(self, other: Any) -> Self:
+        result: Self = self.reciprocal().mul(other)
+        return result
+
+    def cossin(self) -> tuple[Self, Self]:
+        """cos x and sin x, off by less than 1e-4 + 1e-5 abs(x); 18 rounds."""
+        s = session.current()
+        turns = self.mul(1 / (2 * math.pi)).share
+        (whole,) = truncate(s, [(turns, FRACTIONAL_BITS)])
+        rest = turns - (whole << FRACTIONAL_BITS)  # in (-1, 1): the truncation may round up
+        return self.of(evaluate(s, _COS, rest)), self.of(evaluate(s, _SIN, rest))
+
+    def tanh(self) -> Self:
         """tanh(x), off by less than 2e-4 for every x that can be encoded; eight rounds."""
         return self.of(evaluate(session.current(), _TANH, self.at(FRACTIONAL_BITS)))
 
     @classmethod
-    def rand(cls, *sizes: Any, device: Any = None) -> SharedTensor:
+    def rand(cls, *sizes: Any, device: Any = None) -> Self:
         """Uniform multiples of 2^-16 in [0, 1), known to nobody: every party contributes the bits.
 
         Args:
