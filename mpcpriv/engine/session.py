@@ -173,9 +173,10 @@ class Session:
         received = self.exchange(operation, dict.fromkeys(to, [fresh]), sources, like=[fresh])
         if not mine:
             return None
+        total = fresh.clone()  # the transport may still be sending `fresh`
         for (piece,) in received.values():
-            slot.combine_(fresh, piece)
-        return fresh
+            slot.combine_(total, piece)
+        return total
 
     def exchange(
         self,

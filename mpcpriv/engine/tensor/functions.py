@@ -38,6 +38,14 @@ class SharedTensor(Comparison):
         """1 / (1 + e^-x), off by less than 1e-4 for every x that can be encoded; eight rounds."""
         return self.of(evaluate(session.current(), _SIGMOID, self.at(FRACTIONAL_BITS)))
 
+    def cos(self) -> Self:
+        """cos x, off by less than 1e-4 + 2e-5 abs(x)."""
+        return self.cossin()[0]
+
+    def sin(self) -> Self:
+        """sin x, off by less than 1e-4 + 2e-5 abs(x)."""
+        return self.cossin()[1]
+
     def erf(self) -> Self:
         """The error function, off by less than 2e-4 for every x that can be encoded; eight rounds."""
         return self.of(evaluate(session.current(), _ERF, self.at(FRACTIONAL_BITS)))
@@ -112,7 +120,7 @@ class SharedTensor(Comparison):
         return result
 
     def cossin(self) -> tuple[Self, Self]:
-        """cos x and sin x, off by less than 1e-4 + 1e-5 abs(x); 18 rounds."""
+        """cos x and sin x, off by less than 1e-4 + 2e-5 abs(x); 18 rounds."""
         s = session.current()
         turns = self.mul(1 / (2 * math.pi)).share
         (whole,) = truncate(s, [(turns, FRACTIONAL_BITS)])
