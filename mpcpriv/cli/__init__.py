@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from mpcpriv import __version__
-from mpcpriv.cli import doctor, init, launch
+from mpcpriv.cli import demo, doctor, init, launch
 from mpcpriv.errors import MpcprivError, UsageError
 
 EXIT_FAILED = 1
@@ -46,6 +46,7 @@ def main(
 commands.command("launch", context_settings=launch.CONTEXT)(launch.launch)
 commands.command("init")(init.init)
 commands.command("doctor")(doctor.doctor)
+commands.command("demo")(demo.demo)
 
 
 def app() -> None:

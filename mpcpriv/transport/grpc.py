@@ -263,7 +263,11 @@ class GrpcTransport(Mesh):
         if "WRONG_VERSION_NUMBER" in details:
             return PeerRefused(link.peer, f"whoever answers for {where} does not speak TLS")
         if code == grpc.StatusCode.PERMISSION_DENIED:
-            return PeerRefused(link.peer, f"{where} does not take our certificate for a member that dials it")
+            return PeerRefused(
+                link.peer,
+                f"{where} does not take our certificate for that of a member that dials it: do both sides "
+                "list the same members in the same order?",
+            )
         if code == grpc.StatusCode.UNIMPLEMENTED:
             return PeerRefused(link.peer, f"{where} is no mpcpriv member: it does not know our protocol")
         if code == grpc.StatusCode.ALREADY_EXISTS and elapsed > _DOUBTFUL:
@@ -423,6 +427,7 @@ def _options(limits: Limits) -> list[tuple[str, int]]:
     return [
         ("grpc.max_receive_message_length", MAX_PACKET),
         ("grpc.max_send_message_length", MAX_PACKET),
+        ("grpc.compression_enabled_algorithms_bitset", 1),  # none: nothing that could blow up on arrival
         ("grpc.max_metadata_size", 4096),
         ("grpc.absolute_max_metadata_size", 8192),
         ("grpc.keepalive_time_ms", probe),

@@ -89,9 +89,9 @@ def test_another_order_of_the_members_is_refused() -> None:
         for one, known in ((alice, mine), (bob, its), (carol, mine))
     ]
     at = [f"127.0.0.1:{port.port}" for port in ports]
-    errors = connect_all(ports, tables={1: [at[0], at[2], at[1]]})
-    assert all(isinstance(error, PeerRefused) for error in errors[:2]), errors
-    assert "members alice, carol, bob (we: alice, bob, carol)" in str(errors[0])
+    for error in connect_all(ports, tables={1: [at[0], at[2], at[1]]})[1:]:
+        assert isinstance(error, PeerRefused), error
+        assert "same order" in str(error)
 
 
 @pytest.mark.parametrize(

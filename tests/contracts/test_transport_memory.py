@@ -35,12 +35,17 @@ def test_a_tap_sees_and_changes_packets() -> None:
 
     a, b = MemoryHub(("alice", "bob"), tap=twice).endpoints
     a.send(1, b"x")
-    with pytest.raises(FrameRefused, match="alice sent a bad frame .*replayed"):
-        b.recv(0) and b.recv(0)
+    with pytest.raises(FrameRefused, match=r"alice sent a bad frame .*replayed"):
+        _read_all(b, 0)
     assert seen[0][:2] == (0, 1)
     # The offender is told, too.
     with pytest.raises(PeerAborted, match="bob stopped because of alice"):
         a.recv(1)
+
+
+def _read_all(transport: Transport, src: int) -> None:
+    while True:
+        transport.recv(src)
 
 
 @pytest.mark.parametrize("names", [(), ("alice",), ("alice", "alice"), ("Alice", "bob")])

@@ -166,12 +166,13 @@ class TransportContract(ABC):
         a, b, c = trio
         threading.Timer(0.2, b.abort, ("enough",)).start()
         began = time.monotonic()
-        with pytest.raises(PeerAborted, match="bob.*: enough"):
+        with pytest.raises(PeerAborted, match=r"bob.*: enough"):
             a.recv(2)
         assert time.monotonic() - began < SOON
-        with pytest.raises(PeerAborted, match="bob.*: enough"):
-            c.send(0, b"x")
+        with pytest.raises(PeerAborted, match=r"bob.*: enough"):
             c.recv(0)
+        with pytest.raises(PeerAborted, match=r"bob.*: enough"):
+            c.send(0, b"x")
 
     def test_after_a_failure_send_and_recv_raise_the_same(self, pair: tuple[Transport, Transport]) -> None:
         a, b = pair
@@ -188,9 +189,8 @@ class TransportContract(ABC):
         for _ in range(50):
             a.send(1, bytes(1 << 20))
         a.abort("changed my mind")
-        with pytest.raises(PeerAborted, match="alice.*: changed my mind"):
-            for _ in range(60):
-                b.recv(0)
+        with pytest.raises(PeerAborted, match=r"alice.*: changed my mind"):
+            _read_all(b, 0)
 
     def test_the_first_cause_is_passed_on(self, trio: Sequence[Transport]) -> None:
         a, b, c = trio
@@ -270,6 +270,11 @@ class TransportContract(ABC):
         with pytest.raises(PeerError) as caught:
             b.recv(2)
         assert "5ec4e7" not in repr((a, b, caught.value, caught.value.__cause__, caught.value.__context__))
+
+
+def _read_all(transport: Transport, src: int) -> None:
+    while True:
+        transport.recv(src)
 
 
 def _in_parallel(calls: Sequence[object]) -> None:
