@@ -96,7 +96,7 @@ class Communicator(CrypTenCommunicator):  # type: ignore[misc]
 
     def send(self, tensor: torch.Tensor, dst: int) -> None:
         """Sends a public tensor to one party."""
-        t = tensor.contiguous()
+        t = _own(tensor)
         self._peer(dst)
         self.session.exchange("send", {dst: [t]}, [], like=[t], joint=False)
 
@@ -105,7 +105,7 @@ class Communicator(CrypTenCommunicator):  # type: ignore[misc]
         if src is None:
             raise Unsupported("recv from anyone: name the sender with src=")
         self._peer(src)
-        like = [tensor.contiguous()]
+        like = [tensor]
         return self.session.exchange("send", {}, [src], like=like, joint=False)[src][0].clone()
 
     def isend(self, tensor: torch.Tensor, dst: int) -> Request:
@@ -120,7 +120,7 @@ class Communicator(CrypTenCommunicator):  # type: ignore[misc]
     def all_reduce(self, input: Tensors, op: Any = ReduceOp.SUM, batched: bool = False) -> Tensors:
         """The sum (or XOR) of everybody's tensors, at everybody."""
         tensors = self._list(input, batched)
-        results = self.session.open("all_reduce", tensors, group=self._group(op))
+        results = self.session.open("all_reduce", [_own(t) for t in tensors], group=self._group(op))
         return results if batched else results[0]
 
     def reduce(
@@ -142,7 +142,7 @@ class Communicator(CrypTenCommunicator):  # type: ignore[misc]
         """Everybody's tensor, by rank, at `dst`; `[None]` elsewhere."""
         self._peer(dst)
         mine = self.session.rank == dst
-        t = tensor.contiguous()
+        t = _own(tensor)
         others = self._others()
         got = self.session.exchange("gather", {} if mine else {dst: [t]}, others if mine else [], like=[t])
         if not mine:
@@ -151,7 +151,7 @@ class Communicator(CrypTenCommunicator):  # type: ignore[misc]
 
     def all_gather(self, tensor: torch.Tensor) -> list[torch.Tensor]:
         """Everybody's tensor, by rank, at everybody."""
-        t = tensor.contiguous()
+        t = _own(tensor)
         got = self.session.exchange("all_gather", self._to_others([t]), self._others(), like=[t])
         return [got[r][0].clone() if r in got else t.clone() for r in range(self.session.size)]
 
@@ -161,7 +161,7 @@ class Communicator(CrypTenCommunicator):  # type: ignore[misc]
         """Gives each party its tensor of the list that `src` holds; all are of one shape."""
         self._peer(src)
         if self.session.rank == src:
-            tensors = [t.contiguous() for t in scatter_list]
+            tensors = [_own(t) for t in scatter_list]
             out = {r: [tensors[r]] for r in self._others()}
             self.session.exchange("scatter", out, [], like=tensors[:1])
             return tensors[src].clone()
@@ -172,7 +172,7 @@ class Communicator(CrypTenCommunicator):  # type: ignore[misc]
     def broadcast(self, input: Tensors, src: int, group: Any = None, batched: bool = False) -> Tensors:
         """The tensors of `src`, at everybody."""
         self._peer(src)
-        tensors = [t.contiguous() for t in self._list(input, batched)]
+        tensors = [_own(t) for t in self._list(input, batched)]
         if self.session.rank == src:
             self.session.exchange("broadcast", self._to_others(tensors), [], like=tensors)
             return input
@@ -275,3 +275,8 @@ class Communicator(CrypTenCommunicator):  # type: ignore[misc]
         if op == ReduceOp.BXOR:
             return "xor"
         raise Unsupported(f"reduction with {op}: SUM and BXOR are offered")
+
+
+def _own(tensor: torch.Tensor) -> torch.Tensor:
+    """A copy to send: the program may change its tensor while ours is still on its way."""
+    return tensor.detach().clone(memory_format=torch.contiguous_format)

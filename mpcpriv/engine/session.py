@@ -190,6 +190,10 @@ class Session:
         """Sends tensors to some peers and receives the like from others, all bound to `operation`.
 
         Args:
+            operation: its name, in words that an error may repeat.
+            outgoing: by rank; their memory goes out as it is, later, so nobody may change it any more.
+            sources: the ranks to receive from.
+            like: tensors of the shapes and dtypes that each source sends.
             joint: every party runs this operation, so it counts as a step of the common history;
                 otherwise it concerns two parties only and is bound to its name and shapes.
 
