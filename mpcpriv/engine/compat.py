@@ -46,6 +46,7 @@ def install() -> None:
         _refuse_generators()
         _guard_configuration()
         _separate_threads()
+        _skip_validation()
         _mend_functions()
         _refuse_silent_encryption()
         done.append(True)
@@ -243,6 +244,13 @@ def _separate_threads() -> None:
         local.enabled = value
 
     CrypTensorMetaclass.AUTOGRAD_ENABLED = property(get, put)
+
+
+def _skip_validation() -> None:
+    """Each attribute of a tensor is looked up after reading the configuration, for a mode that is refused."""
+    from crypten.cryptensor import CrypTensor
+
+    CrypTensor.__getattribute__ = CrypTensor.__getattribute__.__wrapped__
 
 
 def _mend_functions() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, Literal
 
 import torch
@@ -63,7 +64,10 @@ class Bilinear:
 
     def result_shape(self, x: tuple[int, ...], y: tuple[int, ...]) -> tuple[int, ...]:
         """The shape of the map of operands of these shapes; nothing is computed."""
-        meta = self(
-            torch.empty(x, dtype=torch.int64, device="meta"), torch.empty(y, dtype=torch.int64, device="meta")
-        )
-        return tuple(meta.shape)
+        return _result_shape(self, x, y)
+
+
+@lru_cache(maxsize=4096)
+def _result_shape(bilinear: Bilinear, x: tuple[int, ...], y: tuple[int, ...]) -> tuple[int, ...]:
+    meta = bilinear(*(torch.empty(shape, dtype=torch.int64, device="meta") for shape in (x, y)))
+    return tuple(meta.shape)

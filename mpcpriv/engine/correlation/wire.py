@@ -53,13 +53,13 @@ def decode(data: bytes) -> tuple[int, list[Correlation]]:
 
 def check(request: Correlation) -> Correlation:
     """Refuses what is malformed or larger than `MOST_ELEMENTS` before anything is computed for it."""
-    shapes = [slot.shape for slot in (*request.masks(), *request.derived())]
-    for shape in shapes:
-        if len(shape) > MOST_DIMS or math.prod(shape) > MOST_ELEMENTS:
-            raise UsageError(
-                f"{request.kind} of shape {list(shape)} is larger than the {MOST_ELEMENTS} elements that "
-                "are dealt at once; split the operation"
-            )
+    for slots in (request.masks, request.derived):  # in this order: a result is of operands that fit
+        for shape in (slot.shape for slot in slots()):
+            if len(shape) > MOST_DIMS or math.prod(shape) > MOST_ELEMENTS:
+                raise UsageError(
+                    f"{request.kind} of shape {list(shape)} is larger than the {MOST_ELEMENTS} elements that "
+                    "are dealt at once; split the operation"
+                )
     if isinstance(request, TruncationMask) and not 1 <= request.bits <= 62:
         raise UsageError(f"truncation by {request.bits} bits: 1 to 62 are possible")
     return request

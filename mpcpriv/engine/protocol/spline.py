@@ -59,6 +59,11 @@ class Spline:
         return Spline(np.asarray(knots), np.array(middles), np.array(coefficients).T)
 
 
+def symmetric(*knots: float) -> np.ndarray:
+    """These positive knots and their negatives, in order."""
+    return np.array([-k for k in reversed(knots)] + list(knots))
+
+
 def evaluate(session: Session, spline: Spline, x: torch.Tensor) -> torch.Tensor:
     """Shares of spline(x), 16 fractional bits in and out.
 

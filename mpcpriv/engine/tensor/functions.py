@@ -18,17 +18,17 @@ from mpcpriv.engine.correlation.bits import DaBit
 from mpcpriv.engine.encoding import FRACTIONAL_BITS
 from mpcpriv.engine.protocol import elementary
 from mpcpriv.engine.protocol.compare import land
-from mpcpriv.engine.protocol.spline import Spline, evaluate
+from mpcpriv.engine.protocol.spline import Spline, evaluate, symmetric
 from mpcpriv.engine.protocol.truncate import truncate
 from mpcpriv.engine.tensor.base import Shares
 from mpcpriv.engine.tensor.comparison import Comparison
 from mpcpriv.errors import Unsupported
 
-_SIGMOID = Spline.fit(lambda x: 1 / (1 + np.exp(-x)), np.linspace(-12, 12, 33), 0.0, 1.0)
-_ERF = Spline.fit(lambda x: torch.erf(torch.from_numpy(x)).numpy(), np.linspace(-4, 4, 33), -1.0, 1.0)
+_SIGMOID = Spline.fit(lambda x: 1 / (1 + np.exp(-x)), symmetric(0.68, 1.65, 3.2, 5, 7.2, 10.5), 0.0, 1.0)
+_ERF = Spline.fit(np.vectorize(math.erf), symmetric(0.3, 0.73, 1.22, 1.85, 2.5, 3.3), -1.0, 1.0)
 _COS = Spline.fit(lambda t: np.cos(2 * np.pi * t), np.linspace(-1, 1, 33), 1.0, 1.0)
 _SIN = Spline.fit(lambda t: np.sin(2 * np.pi * t), np.linspace(-1, 1, 33), 0.0, 0.0)
-_TANH = Spline.fit(np.tanh, np.linspace(-6, 6, 33), -1.0, 1.0)
+_TANH = Spline.fit(np.tanh, symmetric(0.3, 0.74, 1.4, 2.1, 2.9, 4.2, 5.3), -1.0, 1.0)
 
 
 class SharedTensor(Comparison):
