@@ -74,7 +74,6 @@ def _torch() -> Finding:
 
 def _crypten() -> Finding:
     importlib.import_module("mpcpriv.engine").activate()
-    importlib.import_module("crypten")
     return Finding(f"{importlib.metadata.version('crypten')}, with mpcpriv's engine")
 
 

@@ -14,7 +14,7 @@ from typing import Literal
 
 from mpcpriv.errors import MpcprivError, PeerError
 
-Kind = Literal["program", "peer", "stopped"]
+Kind = Literal["program", "died", "peer", "stopped"]
 
 _PACKAGE = Path(__file__).parent.parent
 _LEADING_IN = (str(_PACKAGE / "party"), "<frozen runpy>")
@@ -25,8 +25,8 @@ class Failure:
     """Why a member did not end normally.
 
     Attributes:
-        kind: `program`: its own program failed or asked for something wrong; `peer`: another member
-            did; `stopped`: the launcher or the keyboard stopped it.
+        kind: `program`: its own program failed or asked for something wrong; `died`: its process ended
+            without a word; `peer`: another member failed; `stopped`: the launcher or the keyboard stopped it.
         summary: one line for the owner.
         text: what the owner is shown: the summary, or a traceback for an exception of the program's own.
         reason: one line for the peers; never carries data.

@@ -19,9 +19,9 @@ from typing import Any, Final
 from mpcpriv.errors import PeerError, UsageError
 from mpcpriv.party.ending import Failure
 from mpcpriv.party.pipe import INSIDE, JOB_BYTES, Setup, pack, unpack
+from mpcpriv.party.process import Member
 from mpcpriv.party.program import Dealer, Function, Program, Script, script_digest
 from mpcpriv.party.supervisor import Group
-from mpcpriv.party.supervisor import Member as Process
 from mpcpriv.transport.base import Limits
 from mpcpriv.transport.tls import throw_away
 from mpcpriv.types import PartyId
@@ -189,11 +189,11 @@ def _caller_main() -> dict[str, Any]:
     return main
 
 
-def _failures(processes: Sequence[Process]) -> dict[str, Failure]:
+def _failures(processes: Sequence[Member]) -> dict[str, Failure]:
     return {process.name: process.failure for process in processes if process.failure is not None}
 
 
-def _party_failed(cause: Process, failures: dict[str, Failure]) -> PartyFailed:
+def _party_failed(cause: Member, failures: dict[str, Failure]) -> PartyFailed:
     failure = failures[cause.name]
     error = PartyFailed(cause.name, f"{cause.name} failed: {failure.summary}")
     error.failures = {name: item.summary for name, item in failures.items()}

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import selectors
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
-from multiprocessing import Pipe
-from pathlib import Path
 from typing import Final, Self, TextIO
 
 from mpcpriv.party.ending import Failure
@@ -22,7 +16,6 @@ from mpcpriv.party.pipe import (
     NOTICE_SECONDS,
     Addresses,
     Bound,
-    Channel,
     Connected,
     Failed,
     Finished,
@@ -30,7 +23,7 @@ from mpcpriv.party.pipe import (
     Setup,
     Stop,
 )
-from mpcpriv.types import PartyId
+from mpcpriv.party.process import ENDED, UNCONNECTED, Member
 
 STOP_SECONDS: Final = 3.0
 """Once a member has failed: how long the others have to notice by themselves before they are told to stop."""
@@ -40,45 +33,6 @@ GRACE_SECONDS: Final = 8.0
 
 _INTERRUPT_SECONDS = 3.0
 _POLL_SECONDS = 0.1
-_READ_BYTES = 1 << 16
-_UNCONNECTED = frozenset({"starting", "bound"})
-_ENDED = frozenset({"finished", "failed"})
-
-_BOOTSTRAP = """\
-import sys
-sys.path.append({root!r})
-from mpcpriv.party.worker import main
-main({descriptor}, {parent})
-"""
-
-
-@dataclass
-class Member:
-    """One member process and what is known of it.
-
-    Attributes:
-        stage: how far it got: `starting`, `bound`, `loaded`, `connected`, `finished` or `failed`.
-        value: its pickled return value, once it has finished.
-        failure: why it failed, once it has.
-        order: which member failed first, second, ... (0 is the first).
-    """
-
-    name: PartyId
-    process: subprocess.Popen[bytes]
-    channel: Channel
-    out: Prefixed
-    err: Prefixed
-    stage: str = "starting"
-    port: int | None = None
-    value: bytes | None = None
-    failure: Failure | None = None
-    order: int = -1
-    streams: list[tuple[int, Prefixed]] = field(default_factory=list)
-
-    @property
-    def alive(self) -> bool:
-        """Whether the process has not been reaped yet."""
-        return self.process.returncode is None
 
 
 class Group:
@@ -96,9 +50,8 @@ class Group:
         self, setups: Sequence[Setup], environment: dict[str, str], stdout: TextIO, stderr: TextIO
     ) -> None:
         self._selector = selectors.DefaultSelector()
-        self._width = max(len(setup.identity.party) for setup in setups)
-        self._notes = Prefixed("mpcpriv", self._width, None, stderr)
-        self._stdout, self._stderr = stdout, stderr
+        width = max(len(setup.identity.party) for setup in setups)
+        self._notes = Prefixed("mpcpriv", width, None, stderr)
         self._addressed = False
         self._failures = 0
         self._failed_at: float | None = None
@@ -110,7 +63,10 @@ class Group:
         self.members: list[Member] = []
         try:
             for setup in setups:
-                self._start(setup, environment)
+                member = Member.start(setup, environment, width, stdout, stderr)
+                self.members.append(member)
+                for descriptor in (member.channel.fileno(), *member.streams):
+                    self._selector.register(descriptor, selectors.EVENT_READ, member)
             for member, setup in zip(self.members, setups, strict=True):
                 with suppress(OSError):  # it died at once; reaping says so
                     member.channel.send(setup)
@@ -125,10 +81,7 @@ class Group:
         self.kill()
         self._selector.close()
         for member in self.members:
-            member.channel.close()
-            for stream in (member.process.stdout, member.process.stderr):
-                if stream is not None:
-                    stream.close()
+            member.close()
 
     def wait(self) -> None:
         """Returns when every member has ended; `members` then says how.
@@ -147,50 +100,15 @@ class Group:
         """Kills whatever is still there, with all that it started."""
         for member in self.members:
             if member.alive:
-                _kill_group(member.process.pid)
-                member.process.wait()
-                self._drain(member)
-
-    def _start(self, setup: Setup, environment: dict[str, str]) -> None:
-        here, there = Pipe()
-        with there:
-            command = _BOOTSTRAP.format(
-                root=str(Path(__file__).parents[2]), descriptor=there.fileno(), parent=os.getpid()
-            )
-            # A session of its own: Ctrl-C reaches the launcher alone, which then stops the members in order.
-            process = subprocess.Popen(  # noqa: S603 -- this interpreter, with our own code
-                [sys.executable, "-P", "-c", command],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                pass_fds=[there.fileno()],
-                env=environment,
-                start_new_session=True,
-            )
-        name = setup.identity.party
-        member = Member(
-            name,
-            process,
-            Channel(here),
-            Prefixed(name, self._width, setup.rank, self._stdout),
-            Prefixed(name, self._width, setup.rank, self._stderr),
-        )
-        for stream, lines in ((process.stdout, member.out), (process.stderr, member.err)):
-            if stream is None:
-                raise RuntimeError("a pipe was asked for")
-            os.set_blocking(stream.fileno(), False)
-            member.streams.append((stream.fileno(), lines))
-            self._selector.register(stream, selectors.EVENT_READ, member)
-        self._selector.register(member.channel, selectors.EVENT_READ, member)
-        self.members.append(member)
+                member.kill()
 
     def _turn(self) -> None:
         for key, _ in self._selector.select(_POLL_SECONDS):
             member: Member = key.data
-            if key.fileobj is member.channel:
+            if key.fd == member.channel.fileno():
                 self._hear(member)
-            else:
-                self._read(member, key.fd)
+            elif member.read(key.fd) is None:
+                self._selector.unregister(key.fd)
         for member in self.members:
             member.out.tick()
             member.err.tick()
@@ -209,7 +127,7 @@ class Group:
         try:
             message = member.channel.receive()
         except (EOFError, OSError):
-            self._selector.unregister(member.channel)  # reaping tells whether that was in order
+            self._selector.unregister(member.channel.fileno())  # reaping tells whether that was in order
             return
         match message:
             case Bound(port):
@@ -229,40 +147,19 @@ class Group:
         if member.failure is not None:
             return
         # Nobody is connected to a member that has not loaded, so nobody would notice that it failed.
-        self._unnoticed = self._unnoticed or member.stage in _UNCONNECTED
+        self._unnoticed = self._unnoticed or member.stage in UNCONNECTED
         member.stage, member.failure, member.order = "failed", failure, self._failures
         self._failures += 1
         if self._failed_at is None:
             self._failed_at = time.monotonic()
 
-    def _read(self, member: Member, descriptor: int) -> bool:
-        """Takes what there is on one output; whether there was something."""
-        lines = dict(member.streams)[descriptor]
-        try:
-            data = os.read(descriptor, _READ_BYTES)
-        except BlockingIOError:
-            return False
-        if not data:
-            if descriptor in self._selector.get_map():
-                self._selector.unregister(descriptor)
-            return False
-        lines.feed(data)
-        return True
-
-    def _drain(self, member: Member) -> None:
-        for descriptor, lines in member.streams:
-            while self._read(member, descriptor):
-                pass
-            lines.flush()
-
     def _reap(self, member: Member) -> None:
         while member.channel.fileno() in self._selector.get_map() and member.channel.waiting():
             self._hear(member)
-        self._drain(member)
-        # What the program left running in the background ends with it.
-        _kill_group(member.process.pid)
+        member.kill()  # what the program left running in the background ends with it
+        member.drain()
         status = member.process.returncode
-        if member.stage not in _ENDED:
+        if member.stage not in ENDED:
             if status == EXIT_STOPPED and self._told_why is not None:
                 self._fail(member, Failure("stopped", self._told_why, self._told_why, self._told_why))
                 return
@@ -271,12 +168,12 @@ class Group:
             else:
                 text = f"its process exited with status {status}"
             member.err.say(text)
-            self._fail(member, Failure("program", text, text, text))
+            self._fail(member, Failure("died", text, text, text))
 
     def _notice(self) -> None:
         """Says whom the job waits for, while it waits for somebody to get ready."""
         now = time.monotonic()
-        late = [member for member in self.members if member.stage in _UNCONNECTED]
+        late = [member for member in self.members if member.stage in UNCONNECTED]
         verb = "start"
         if not late:
             late = [member for member in self.members if member.stage == "loaded"]
@@ -296,10 +193,13 @@ class Group:
         waited = time.monotonic() - self._failed_at
         cause = self.cause()
         if self._told_why is None and (waited > STOP_SECONDS or self._unnoticed):
-            self._tell(f"{cause.name} stopped")
+            failure = cause.failure
+            if failure is not None:
+                verb = "is gone" if failure.kind == "died" else "stopped"
+                self._tell(f"{cause.name} {verb}: {failure.reason}")
         if waited > GRACE_SECONDS:
             for member in self.members:
-                if member.alive and member.stage not in _ENDED:
+                if member.alive and member.stage not in ENDED:
                     text = (
                         f"did not end within {GRACE_SECONDS:.0f} s of {cause.name} stopping, and was killed"
                     )
@@ -316,7 +216,7 @@ class Group:
         failed = sorted((m for m in self.members if m.failure), key=lambda member: member.order)
         if not failed:
             raise LookupError("no member failed")
-        own = [member for member in failed if member.failure and member.failure.kind == "program"]
+        own = [member for member in failed if member.failure and member.failure.kind in {"program", "died"}]
         return (own or failed)[0]
 
     def _hurry_finished(self) -> None:
@@ -333,7 +233,7 @@ class Group:
     def _tell(self, reason: str) -> None:
         self._told_why = reason
         for member in self.members:
-            if member.alive and member.stage not in _ENDED:
+            if member.alive and member.stage not in ENDED:
                 with suppress(OSError):
                     member.channel.send(Stop(reason))
 
@@ -344,12 +244,6 @@ class Group:
             while any(member.alive for member in self.members) and time.monotonic() < deadline:
                 self._turn()
         self.kill()
-
-
-def _kill_group(leader: int) -> None:
-    # Called at once after the leader was reaped, or before: its number has no other owner yet.
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(leader, signal.SIGKILL)
 
 
 def _signal_name(number: int) -> str:
