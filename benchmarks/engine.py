@@ -35,6 +35,7 @@ def workloads() -> dict[str, tuple[float, float]]:
     matrix = torch.randn(256, 256, generator=generator)
     table, labels = torch.randn(128, 30, generator=generator), torch.ones(128, 1)
     a, b = crypten.cryptensor(x, src=0), crypten.cryptensor(y, src=1)
+    large, medium, small = a[:100_000], a[:10_000], a[:1000] + 40
     m = crypten.cryptensor(matrix)
     features, target = crypten.cryptensor(table), crypten.cryptensor(labels)
     model = nn.Linear(30, 1)
@@ -48,11 +49,11 @@ def workloads() -> dict[str, tuple[float, float]]:
 
     cases: dict[str, tuple[Callable[[], object], torch.Tensor | None]] = {
         "product, 10^6": (lambda: a * b, x * y),
-        "matmul, 256": (lambda: m.matmul(m), matrix @ matrix),
-        "comparison, 10^5": (lambda: a[:100_000] < 0, (x[:100_000] < 0).float()),
-        "sigmoid, 10^4": (lambda: a[:10_000].sigmoid(), x[:10_000].sigmoid()),
-        "reciprocal, 10^3": (lambda: (a[:1000] + 40).reciprocal(), 1 / (x[:1000] + 40)),
-        "argmax, 10^3": (lambda: a[:1000].argmax(one_hot=True), None),
+        "matmul, 256": (lambda: m @ m, matrix @ matrix),
+        "comparison, 10^5": (lambda: large < 0, (x[:100_000] < 0).float()),
+        "sigmoid, 10^4": (medium.sigmoid, x[:10_000].sigmoid()),
+        "reciprocal, 10^3": (small.reciprocal, 1 / (x[:1000] + 40)),
+        "argmax, 10^3": (small.argmax, None),
         "logistic step, 128 x 30": (step, None),
     }
     results = {}
@@ -154,9 +155,8 @@ def main() -> None:
         mine = min(turn[case][0] for turn in turns["mpcpriv"])
         its = min(turn[case][0] for turn in turns["crypten"])
         errors = [turns[name][0][case][1] for name in ("mpcpriv", "crypten")]
-        print(
-            f"{case:26}{mine * 1e3:>10.1f}{its * 1e3:>10.1f}{its / mine:>7.1f}x{errors[0]:>12.1e}{errors[1]:>12.1e}"
-        )
+        times = f"{mine * 1e3:>10.1f}{its * 1e3:>10.1f}{its / mine:>7.1f}x"
+        print(f"{case:26}{times}{errors[0]:>12.1e}{errors[1]:>12.1e}")
 
 
 if __name__ == "__main__":

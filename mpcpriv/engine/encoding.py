@@ -36,10 +36,11 @@ def as_tensor(value: Any) -> torch.Tensor:
             raise UsageError(f"cannot make a tensor of {type(value).__name__}: {error}") from None
         if array.dtype.kind not in "biuf":
             raise UsageError(f"cannot make a tensor of {type(value).__name__}: numbers are needed")
-        tensor = torch.from_numpy(np.array(array, dtype=np.float64 if array.dtype.kind == "f" else np.int64))
+        whole = array.dtype.kind != "f" and array.dtype != np.uint64  # whose upper half does not fit int64
+        tensor = torch.from_numpy(np.array(array, dtype=np.int64 if whole else np.float64))
     if tensor.is_complex():
         raise UsageError(f"a tensor of {tensor.dtype} cannot be encoded: real numbers are needed")
-    return tensor
+    return tensor.to(torch.float64) if tensor.dtype == torch.uint64 else tensor
 
 
 def encode(value: Any, bits: int = FRACTIONAL_BITS) -> torch.Tensor:

@@ -79,7 +79,11 @@ def _to_message(value: Any, depth: int) -> pb.Object:
             keys, values = _sequence(value.keys(), depth), _sequence(value.values(), depth)
             return pb.Object(mapping=pb.Mapping(keys=keys.items, values=values.items))
         case torch.Tensor():
-            return pb.Object(tensor=_array(value.detach().cpu().numpy()))
+            try:
+                array = value.detach().cpu().numpy()
+            except TypeError:  # a type that numpy does not have
+                raise UsageError(f"a tensor of {value.dtype} does not travel between parties") from None
+            return pb.Object(tensor=_array(array))
         case np.ndarray() | np.generic():
             return pb.Object(ndarray=_array(np.asarray(value)))
     raise UsageError(
@@ -112,7 +116,10 @@ def _from_message(message: pb.Object, depth: int) -> Any:
         case "tuple":
             return tuple(_items(message.tuple.items, depth))
         case "size":
-            return torch.Size(_items(message.size.items, depth))
+            dims = _items(message.size.items, depth)
+            if not all(type(dim) is int for dim in dims):
+                raise UsageError("malformed size")
+            return torch.Size(dims)
         case "mapping":
             keys, values = _items(message.mapping.keys, depth), _items(message.mapping.values, depth)
             try:
@@ -138,4 +145,7 @@ def _ndarray(message: pb.Array) -> np.ndarray:
         or math.prod(message.dims) * dtype.itemsize != len(message.data)
     ):
         raise UsageError("malformed array")
-    return np.frombuffer(bytearray(message.data), dtype=dtype).reshape(message.dims)
+    try:
+        return np.frombuffer(bytearray(message.data), dtype=dtype).reshape(message.dims)
+    except ValueError:  # no data, but dims beyond what numpy can index
+        raise UsageError("malformed array") from None

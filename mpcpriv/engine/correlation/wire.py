@@ -55,7 +55,7 @@ def check(request: Correlation) -> Correlation:
     """Refuses what is malformed or larger than `MOST_ELEMENTS` before anything is computed for it."""
     for slots in (request.masks, request.derived):  # in this order: a result is of operands that fit
         for shape in (slot.shape for slot in slots()):
-            if len(shape) > MOST_DIMS or math.prod(shape) > MOST_ELEMENTS:
+            if len(shape) > MOST_DIMS or math.prod(dim or 1 for dim in shape) > MOST_ELEMENTS:
                 raise UsageError(
                     f"{request.kind} of shape {list(shape)} is larger than the {MOST_ELEMENTS} elements that "
                     "are dealt at once; split the operation"

@@ -7,6 +7,7 @@ from typing import Any, Self
 
 import torch
 from crypten.cryptensor import CrypTensor
+from crypten.gradients import get_grad_fn
 
 from mpcpriv.engine import session
 from mpcpriv.engine.encoding import FRACTIONAL_BITS, as_tensor, decode, encode
@@ -164,6 +165,15 @@ class Shares(CrypTensor):  # type: ignore[misc]
         to = "all" if dst is None else ", ".join(s.parties[r] for r in recipients)
         # The program asks for this result to be opened; only the recipients get shares of it.
         return s.open_to(f"open to {to}", self._tensor, recipients)
+
+    def __getitem__(self, index: Any) -> Self:
+        if self.requires_grad and CrypTensor.AUTOGRAD_ENABLED:
+            # Python looks special methods up on the class, past CrypTen's autograd (C11).
+            followed: Self = self._get_autograd_forward_function(
+                "__getitem__", get_grad_fn("__getitem__"), False
+            )(index)
+            return followed
+        return self.of(self._tensor[index], self.bits)
 
     def __setitem__(self, index: Any, value: Any) -> None:
         value = self.lift(value)
