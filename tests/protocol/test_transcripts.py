@@ -241,7 +241,9 @@ def test_a_mask_used_twice_is_seen() -> None:
 # Opened sums, share by share (CrypTen S11).
 
 
-def opened_sum(session: Session, secrets: torch.Tensor) -> tuple[torch.Tensor | None, list[Pieces], torch.Tensor]:
+def opened_sum(
+    session: Session, secrets: torch.Tensor
+) -> tuple[torch.Tensor | None, list[Pieces], torch.Tensor]:
     """Opens the sum of everybody's row of `secrets`; also what each peer knows of this party's message."""
     known = []
     share = torch.zeros(secrets.shape[1], dtype=torch.int64)
@@ -317,8 +319,10 @@ def test_what_a_coalition_receives_of_an_opened_sum_is_its_total_only() -> None:
             for sender in outsiders:
                 (frame,) = sight.frames(coalition[0], sender)
                 rest.append(frame.tensors[0] - sum(results[sender][0][peer] for peer in coalition))
-            assert torch.equal(sum(rest, torch.tensor(0)), torch.full((TRIALS,), sum(outsiders) + len(outsiders)))
-            for partial in (itertools.accumulate(rest[:-1])):
+            assert torch.equal(
+                sum(rest, torch.tensor(0)), torch.full((TRIALS,), sum(outsiders) + len(outsiders))
+            )
+            for partial in itertools.accumulate(rest[:-1]):
                 assert p_uniform(byte_counts(partial)) > LEAST
 
 

@@ -36,5 +36,7 @@ def p_same(first: np.ndarray, second: np.ndarray) -> float:
     held = total > 0
     size = first.sum(1, keepdims=True) / total.sum(1, keepdims=True)
     expected = (total * size)[held], (total * (1 - size))[held]
-    statistic = sum(float(((c[held] - e) ** 2 / e).sum()) for c, e in zip((first, second), expected, strict=True))
+    statistic = sum(
+        float(((c[held] - e) ** 2 / e).sum()) for c, e in zip((first, second), expected, strict=True)
+    )
     return float(stats.chi2.sf(statistic, int(held.sum()) - first.shape[0]))

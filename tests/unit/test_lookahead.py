@@ -1,0 +1,123 @@
+"""Asking the dealer ahead: every correlation has one number, and no prediction can go wrong for long."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mpcpriv.engine.correlation.base import Correlation
+from mpcpriv.engine.correlation.bits import DaBit
+from mpcpriv.engine.correlation.lookahead import CONTEXT, MOST_AHEAD, MOST_BYTES, Lookahead
+from mpcpriv.engine.correlation.product import SquarePair
+from mpcpriv.engine.correlation.truncation import TruncationMask
+
+
+class Books:
+    """Keeps account of what a `Lookahead` asks for, as the dealer and the party would."""
+
+    def __init__(self) -> None:
+        self.lookahead = Lookahead()
+        self.dealt: list[Correlation] = []
+        self.used: set[int] = set()
+        self.foreseen = 0
+        self.most_ahead = self.most_bytes = 0
+
+    def take(self, request: Correlation) -> int:
+        before = len(self.dealt)
+        number, first, asked = self.lookahead.take(request)
+        assert first == before, "numbers are given in the order of asking"
+        self.dealt += asked
+        assert self.dealt[number] == request, "what is used is what was dealt under that number"
+        assert number not in self.used, "nothing is used twice"
+        self.used.add(number)
+        self.foreseen += number < before
+        waiting = self.dealt[number + 1 :]
+        self.most_ahead = max(self.most_ahead, len(waiting))
+        self.most_bytes = max(self.most_bytes, sum(r.dealt_bytes for r in waiting))
+        return number
+
+
+STEP = [SquarePair((k,)) for k in range(1, 6)] + [TruncationMask((k,), 16) for k in range(1, 6)]
+
+
+@given(st.lists(st.integers(0, 5), max_size=200))
+@settings(max_examples=200, deadline=None)
+def test_numbers_are_consistent_for_any_requests(sequence: list[int]) -> None:
+    books = Books()
+    numbers = [books.take(STEP[k]) for k in sequence]
+    assert numbers == sorted(numbers), "corrections are used in the order in which they come"
+
+
+@given(
+    st.lists(st.integers(0, 9), min_size=1, max_size=12),
+    st.integers(1, 30),
+    st.lists(st.integers(0, 9), min_size=1, max_size=12),
+)
+@settings(max_examples=200, deadline=None)
+def test_numbers_are_consistent_when_a_loop_gives_way_to_another(
+    first: list[int], times: int, second: list[int]
+) -> None:
+    books = Books()
+    for k in [*(first * times), *(second * times), *first]:
+        books.take(STEP[k])
+    assert len(books.dealt) <= len(books.used) + 2 * MOST_AHEAD * (1 + len(second)) + MOST_AHEAD
+
+
+def test_parties_that_see_the_same_requests_ask_for_the_same() -> None:
+    one, two = Lookahead(), Lookahead()
+    for request in [*STEP * 5, STEP[0], *STEP * 3]:
+        assert one.take(request) == two.take(request)
+
+
+def test_a_repeated_step_is_foreseen() -> None:
+    books = Books()
+    for request in STEP * 3:
+        books.take(request)
+    before = books.foreseen
+    for request in STEP * 20:
+        books.take(request)
+    assert books.foreseen - before >= 0.9 * 20 * len(STEP)
+    assert books.most_ahead <= MOST_AHEAD
+
+
+def test_a_program_that_never_repeats_wastes_nothing() -> None:
+    books = Books()
+    for k in range(1000):
+        books.take(DaBit((k,)))
+    assert len(books.dealt) == 1000
+
+
+def test_a_broken_prediction_costs_what_was_ahead_and_no_more() -> None:
+    books = Books()
+    for request in STEP * 10:
+        books.take(request)
+    wasted = len(books.dealt) - len(books.used)
+    assert wasted <= MOST_AHEAD
+    for k in range(100, 150):
+        books.take(DaBit((k,)))
+    assert len(books.dealt) - len(books.used) == wasted
+
+
+def test_bytes_asked_for_and_not_used_are_bounded() -> None:
+    large = [SquarePair((1 << 20,)), *STEP, SquarePair((3 << 19,))]  # 8 and 12 MiB
+    books = Books()
+    for request in large * 30:
+        books.take(request)
+    assert books.foreseen > 0
+    assert books.most_bytes <= MOST_BYTES
+
+
+def test_what_alone_exceeds_the_bound_is_asked_for_when_needed() -> None:
+    huge = [SquarePair((MOST_BYTES // 8 + 1,))] * (3 * CONTEXT)
+    books = Books()
+    for request in huge:
+        books.take(request)
+    assert books.most_bytes == 0
+    assert len(books.dealt) == len(huge)
+
+
+def test_memory_of_the_past_is_bounded() -> None:
+    lookahead = Lookahead()
+    for k in range((1 << 16) + 100):
+        lookahead.take(STEP[k % 7])
+    assert len(lookahead._past) <= 1 << 16
