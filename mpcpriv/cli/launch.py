@@ -65,6 +65,11 @@ def launch(
     except KeyboardInterrupt:
         typer.echo("mpcpriv: interrupted", err=True)
         status = EXIT_INTERRUPTED
+    if party is not None:
+        # This process itself was the member, with gRPC in it.
+        from mpcpriv.party.worker import leave
+
+        leave(status)
     raise typer.Exit(status)
 
 

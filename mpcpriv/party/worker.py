@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import multiprocessing.spawn
 import os
@@ -10,7 +11,8 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
-from typing import TextIO
+from contextlib import suppress
+from typing import NoReturn, TextIO
 
 from mpcpriv.errors import UsageError
 from mpcpriv.party.ending import Ending, explain
@@ -169,6 +171,21 @@ def _line_buffered(stream: TextIO) -> None:
         reconfigure(line_buffering=True, errors="replace")
 
 
+def leave(status: int) -> NoReturn:
+    """Ends the process as Python would, but for tearing down the interpreter.
+
+    The tear-down ends daemon threads by unwinding their stacks, and where gRPC's C++ code is on such a
+    stack the process aborts (`terminate called without an active exception`), now and then, after all
+    is well.
+    """
+    threading._shutdown()  # type: ignore[attr-defined]  # noqa: SLF001 -- waits for the program's threads
+    atexit._run_exitfuncs()  # noqa: SLF001
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):  # nobody reads it any more
+            stream.flush()
+    os._exit(status)
+
+
 def main(descriptor: int, parent: int) -> None:
     """The entry point of a member process.
 
@@ -182,4 +199,4 @@ def main(descriptor: int, parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _line_buffered(sys.stdout)
     _line_buffered(sys.stderr)
-    sys.exit(Worker(Channel.adopt(descriptor)).main())
+    leave(Worker(Channel.adopt(descriptor)).main())
