@@ -53,7 +53,7 @@ def pieces(session: Session, index: int, shape: tuple[int, ...]) -> Pieces:
 
 
 def shared_sum(session: Session, value: int, shape: tuple[int, ...]) -> tuple[torch.Tensor, Pieces]:
-    """Shares of the sum of everybody's secret, this party's being `value`; and who knows what of this share."""
+    """Shares of the sum of everybody's secret, this one's being `value`; and who knows what of this share."""
     total, known = torch.zeros(shape, dtype=torch.int64), dict.fromkeys(session._zero_keys, torch.tensor(0))
     for source in range(session.size):
         mine = pieces(session, session._zero_index, shape)

@@ -185,7 +185,7 @@ def _factors(value: torch.Tensor) -> list[Factor]:
             scaled, bits = scaled // 2, bits - 1
         if bits > 62 or not scaled:  # below 2^-47: less than any product can show
             scaled, bits = 0, 0
-        if scaled << max(-bits, 0) >= RING_LIMIT:
+        if abs(scaled) << max(-bits, 0) >= RING_LIMIT >> FRACTIONAL_BITS:
             raise RangeError(f"public factor {float(wide)!r} is too large: it must be below 2^46")
         return [(torch.full(value.shape, scaled << max(-bits, 0), dtype=torch.int64), max(bits, 0))]
     high = encode(wide, FRACTIONAL_BITS)
