@@ -147,13 +147,16 @@ class Session:
             Desynchronised: a peer is at another operation, or at the same with other shapes.
             PeerError: a member failed.
         """
-        totals = [share.clone(memory_format=torch.contiguous_format) for share in shares]
         frame = [share.contiguous() for share in shares]
         others = [peer for peer in range(self.size) if peer != self.rank]
         received = self.exchange(operation, dict.fromkeys(others, frame), others, like=frame)
-        for peer in others:
-            for total, piece in zip(totals, received[peer], strict=True):
-                Slot(tuple(total.shape), total.dtype, group).combine_(total, piece)
+        totals = []
+        for i, share in enumerate(frame):
+            slot = Slot(tuple(share.shape), share.dtype, group)
+            total = slot.combine(share, received[others[0]][i])
+            for peer in others[1:]:
+                slot.combine_(total, received[peer][i])
+            totals.append(total)
         return totals
 
     def open_to(
@@ -221,6 +224,8 @@ class Session:
             self._history.update(self.correlations.history())
             self._history.update(text.encode())
             text = f"step {self._step}: {text}; history {self._history.hexdigest()[:16]}"
+        else:
+            text += "; between two"
         data = text.encode()
         return data + b" " * (-len(data) % 64)
 
@@ -229,8 +234,10 @@ class Session:
         self.cost.received += len(message)
         name = self.parties[peer]
         if bytes(message[: len(header)]) != header:
-            theirs = bytes(message[:400]).split(b"; history")[0].decode(errors="replace")
-            ours = header.split(b"; history")[0].decode()
+            # Only what stands before the first ';' is a header: what follows may be data.
+            said, is_header, _ = bytes(message[:400]).partition(b"; ")
+            theirs = said.decode(errors="replace") if is_header else "no frame"
+            ours = header.partition(b"; ")[0].decode()
             same = " after a different history" if theirs == ours else ""
             raise Desynchronised(
                 name,
