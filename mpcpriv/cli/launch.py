@@ -50,7 +50,7 @@ def launch(
 
     All on this machine, one process per party and one for the dealer:
 
-        mpcpriv launch -n 3 examples/salaries.py
+        mpcpriv launch -n 3 examples/hello.py
 
     Between machines, one command per member; the dealer needs no program:
 

@@ -254,7 +254,7 @@ def test_different_programs_are_refused_by_name(cluster: Path) -> None:
 def test_an_absent_member_is_named(cluster: Path) -> None:
     path = cluster / "cluster.toml"
     path.write_text(path.read_text().replace("connect = 30", "connect = 4"))
-    status, _, err = finish(member(cluster, "alice", "programs/sum.py"), 60)
+    status, _, err = finish(member(cluster, "alice", "programs/sum.py"), 90)
     assert status == 1
     assert "mpcpriv: waiting for bob, dealer" in err
     last = err.splitlines()[-1]
