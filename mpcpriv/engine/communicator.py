@@ -118,28 +118,43 @@ class Communicator(CrypTenCommunicator):  # type: ignore[misc]
         return Request(lambda: tensor.copy_(self.recv(tensor, src)))
 
     def all_reduce(self, input: Tensors, op: Any = ReduceOp.SUM, batched: bool = False) -> Tensors:
-        """The sum (or XOR) of everybody's tensors, at everybody."""
-        tensors = self._list(input, batched)
-        results = self.session.open("all_reduce", [_own(t) for t in tensors], group=self._group(op))
-        return results if batched else results[0]
+        """The sum (or XOR) of everybody's int64 tensors, at everybody, who learns nothing else.
+
+        Raises:
+            Unsupported: another reduction or dtype.
+        """
+        everybody = list(range(self.session.size))
+        return self._reduce("all_reduce", input, everybody, op, batched)  # type: ignore[return-value]
 
     def reduce(
         self, input: Tensors, dst: int, op: Any = ReduceOp.SUM, batched: bool = False
     ) -> Tensors | None:
-        """The sum (or XOR) of everybody's int64 tensors at `dst`, who learns nothing else; None elsewhere."""
+        """The sum (or XOR) of everybody's int64 tensors at `dst`, who learns nothing else; None elsewhere.
+
+        Raises:
+            Unsupported: another reduction or dtype.
+        """
         self._peer(dst)
+        return self._reduce(f"reduce to {self.session.parties[dst]}", input, [dst], op, batched)
+
+    def _reduce(
+        self, operation: str, input: Tensors, recipients: list[int], op: Any, batched: bool
+    ) -> Tensors | None:
         group = self._group(op)
         tensors = self._list(input, batched)
         for t in tensors:
             if t.dtype != torch.int64:
-                raise Unsupported(f"reduce of {t.dtype}: int64 only, because shares must be re-randomised")
-        results = [self.session.open_to(f"reduce to {dst}", t, [dst], group) for t in tensors]
-        if self.session.rank != dst:
+                raise Unsupported(
+                    f"{operation} of {t.dtype}: int64 only, whose terms can be masked; share others with "
+                    "crypten.cryptensor and open their sum"
+                )
+        results = [self.session.open_to(operation, t, recipients, group) for t in tensors]
+        if self.session.rank not in recipients:
             return None
         return results if batched else results[0]  # type: ignore[return-value]
 
     def gather(self, tensor: torch.Tensor, dst: int) -> list[torch.Tensor | None]:
-        """Everybody's tensor, by rank, at `dst`; `[None]` elsewhere."""
+        """Everybody's tensor in clear, by rank, at `dst`; `[None]` elsewhere."""
         self._peer(dst)
         mine = self.session.rank == dst
         t = _own(tensor)
@@ -150,7 +165,7 @@ class Communicator(CrypTenCommunicator):  # type: ignore[misc]
         return [got[r][0].clone() if r in got else t.clone() for r in range(self.session.size)]
 
     def all_gather(self, tensor: torch.Tensor) -> list[torch.Tensor]:
-        """Everybody's tensor, by rank, at everybody."""
+        """Everybody's tensor in clear, by rank, at everybody."""
         t = _own(tensor)
         got = self.session.exchange("all_gather", self._to_others([t]), self._others(), like=[t])
         return [got[r][0].clone() if r in got else t.clone() for r in range(self.session.size)]
@@ -162,6 +177,8 @@ class Communicator(CrypTenCommunicator):  # type: ignore[misc]
         self._peer(src)
         if self.session.rank == src:
             tensors = [_own(t) for t in scatter_list]
+            if any(t.shape != tensors[0].shape or t.dtype != tensors[0].dtype for t in tensors):
+                raise UsageError("scatter: all tensors need one shape and dtype")
             out = {r: [tensors[r]] for r in self._others()}
             self.session.exchange("scatter", out, [], like=tensors[:1])
             return tensors[src].clone()
@@ -170,7 +187,7 @@ class Communicator(CrypTenCommunicator):  # type: ignore[misc]
         return self.session.exchange("scatter", {}, [src], like=like)[src][0].clone()
 
     def broadcast(self, input: Tensors, src: int, group: Any = None, batched: bool = False) -> Tensors:
-        """The tensors of `src`, at everybody."""
+        """The tensors of `src` in clear, at everybody."""
         self._peer(src)
         tensors = [_own(t) for t in self._list(input, batched)]
         if self.session.rank == src:
@@ -192,12 +209,12 @@ class Communicator(CrypTenCommunicator):  # type: ignore[misc]
             UsageError: another type.
         """
         self._peer(dst)
-        self._send_object(obj, [dst])
+        self._send_object(obj, [dst], joint=False)
 
     def recv_obj(self, src: int, group: Any = None) -> Any:
         """Receives a public object from one party."""
         self._peer(src)
-        return self._receive_object(src)
+        return self._receive_object(src, joint=False)
 
     def broadcast_obj(self, obj: Any, src: int, group: Any = None) -> Any:
         """The object of `src`, at everybody.
@@ -207,9 +224,9 @@ class Communicator(CrypTenCommunicator):  # type: ignore[misc]
         """
         self._peer(src)
         if self.session.rank == src:
-            self._send_object(obj, self._others())
+            self._send_object(obj, self._others(), joint=True)
             return obj
-        return self._receive_object(src)
+        return self._receive_object(src, joint=True)
 
     def reset_communication_stats(self) -> None:
         """Counts from here."""
@@ -236,20 +253,21 @@ class Communicator(CrypTenCommunicator):  # type: ignore[misc]
         crypten.log(f"Bytes: {stats['bytes']}")
         crypten.log(f"Communication time: {stats['time']}")
 
-    def _send_object(self, obj: Any, to: list[int]) -> None:
+    def _send_object(self, obj: Any, to: list[int], *, joint: bool) -> None:
         data = torch.frombuffer(bytearray(objects.encode(obj)), dtype=torch.uint8)
         length = torch.tensor([data.numel()])
-        self.session.exchange("object: length", {r: [length] for r in to}, [], like=[length], joint=False)
-        self.session.exchange("object", {r: [data] for r in to}, [], like=[data], joint=False)
+        self.session.exchange("object: length", dict.fromkeys(to, [length]), [], like=[length], joint=joint)
+        self.session.exchange("object", dict.fromkeys(to, [data]), [], like=[data], joint=joint)
 
-    def _receive_object(self, src: int) -> Any:
-        like = [torch.zeros(1, dtype=torch.int64)]
-        length = int(self.session.exchange("object: length", {}, [src], like=like, joint=False)[src][0])
+    def _receive_object(self, src: int, *, joint: bool) -> Any:
+        like = [torch.empty(1, dtype=torch.int64)]
+        length = int(self.session.exchange("object: length", {}, [src], like=like, joint=joint)[src][0])
         name = self.session.parties[src]
         if not 0 < length <= self.session.transport.limits.message:
             raise Desynchronised(name, f"{name} announces an object of {length} bytes")
-        data = torch.empty(length, dtype=torch.uint8)
-        (data,) = self.session.exchange("object", {}, [src], like=[data], joint=False)[src]
+        # On the meta device a shape takes no memory: what arrives does, what is announced does not.
+        like = [torch.empty(length, dtype=torch.uint8, device="meta")]
+        (data,) = self.session.exchange("object", {}, [src], like=like, joint=joint)[src]
         return objects.decode(data.numpy().tobytes())
 
     def _others(self) -> list[int]:

@@ -43,6 +43,7 @@ def install() -> None:
             raise UsageError(f"crypten {crypten.__version__}: mpcpriv mends 0.4.1; install crypten==0.4.1")
         _replace_communicator()
         _replace_tensor_type()
+        _refuse_split_model()
         _refuse_generators()
         _guard_configuration()
         _separate_threads()
@@ -98,20 +99,33 @@ def _replace_tensor_type() -> None:
     import crypten
     import crypten.mpc
     import crypten.mpc.mpc
+    from crypten.mpc.primitives import ArithmeticSharedTensor, BinarySharedTensor
 
     from mpcpriv.engine.tensor import SharedTensor
 
     crypten.register_cryptensor("mpcpriv")(SharedTensor)
     crypten.CrypTensor.__CRYPTENSOR_TYPES__["mpc"] = SharedTensor
     crypten.set_default_cryptensor_type("mpcpriv")
-    unsafe: Any = crypten.mpc.mpc.MPCTensor
 
     def refused(*_: Any, **__: Any) -> None:
-        raise Unsupported("CrypTen's own MPCTensor is unsafe and cannot be made; use crypten.cryptensor")
+        raise Unsupported(
+            "CrypTen's own shared tensors are unsafe and cannot be made; use crypten.cryptensor"
+        )
 
-    unsafe.__init__ = refused
+    for unsafe in (crypten.mpc.mpc.MPCTensor, ArithmeticSharedTensor, BinarySharedTensor):
+        unsafe.__init__ = unsafe.from_shares = refused
     crypten.mpc.MPCTensor = crypten.mpc.mpc.MPCTensor = SharedTensor
     crypten.mpc.run_multiprocess = crypten.mpc.context.run_multiprocess = _no_run_multiprocess
+
+
+def _refuse_split_model() -> None:
+    """Its differential-privacy noise comes from torch's global generator, so a seed predicts it (S1)."""
+    from crypten.nn.privacy.dp_split import DPSplitModel
+
+    def refused(*_: Any, **__: Any) -> None:
+        raise Unsupported("DPSplitModel is not offered: its noise can be predicted")
+
+    DPSplitModel.__init__ = refused
 
 
 def _no_run_multiprocess(*_: Any, **__: Any) -> Any:
@@ -196,7 +210,8 @@ class _Section:
 
     def __setattr__(self, option: str, value: Any) -> None:
         _check(self._name, option, value)
-        setattr(self._section, option, value)
+        if (self._name, option) not in _REFUSED:  # else it holds the one allowed value already
+            setattr(self._section, option, value)
 
     __setitem__ = __setattr__
 
@@ -208,6 +223,7 @@ def _guard_configuration() -> None:
     """The options that decrypt or unmask are refused wherever they are set (S2, S4, S6, S12, C4)."""
     import crypten
     from crypten.config.config import CrypTenConfig
+    from omegaconf import OmegaConf
 
     class GuardedConfig(CrypTenConfig):  # type: ignore[misc]
         def __getattribute__(self, name: str) -> Any:
@@ -228,6 +244,8 @@ def _guard_configuration() -> None:
 
     config = crypten.cfg
     config.config.mpc.provider = "dealer"
+    for section, _ in _REFUSED:
+        OmegaConf.set_readonly(config.config[section], True)
     config.__class__ = GuardedConfig
 
 

@@ -1,7 +1,7 @@
 """Public objects as bytes: a closed set of types, in the place of pickle.
 
-The messages are `protos/mpcpriv/v1/objects.proto`. Decoding executes nothing and allocates no more
-than the message is long.
+The messages are `protos/mpcpriv/v1/objects.proto`. Decoding executes nothing; what it
+allocates is bounded by a small multiple of the message's length.
 """
 
 from __future__ import annotations

@@ -59,13 +59,13 @@ class ThresholdMask(Correlation):
     def derived(self) -> tuple[Slot, ...]:
         return (
             Slot((self.elements, 4), torch.int64, "xor"),
-            Slot((self.elements, self.thresholds, FOLDS), torch.int32, "xor"),
             Slot((self.elements, self.thresholds)),
+            Slot((self.elements, self.thresholds, FOLDS), torch.int32, "xor"),
         )
 
     def derive(self, *masks: torch.Tensor) -> tuple[torch.Tensor, ...]:
         r, bits = masks
-        hot, words, landing = (torch.empty(s.shape, dtype=s.dtype) for s in self.derived())
+        hot, landing, words = (torch.empty(s.shape, dtype=s.dtype) for s in self.derived())
         _derive(
             r.numpy().view(np.uint64),
             bits.numpy().view(np.uint64),
@@ -74,7 +74,7 @@ class ThresholdMask(Correlation):
             landing.numpy(),
             FOLD_WORD,
         )
-        return hot, words, landing
+        return hot, landing, words
 
 
 def _products(mask: int) -> int:

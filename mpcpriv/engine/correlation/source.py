@@ -6,10 +6,13 @@ import torch
 
 from mpcpriv.engine.correlation.base import Correlation, Slot, expand, owner
 from mpcpriv.engine.correlation.lookahead import Lookahead
-from mpcpriv.engine.correlation.wire import encode
+from mpcpriv.engine.correlation.wire import check, encode
 from mpcpriv.engine.prg import Prg, Stream
-from mpcpriv.errors import Desynchronised
+from mpcpriv.errors import Desynchronised, UsageError
 from mpcpriv.transport.base import Transport
+
+_HEADER = 4096
+"""More than the header of any correction needs."""
 
 
 def correction_header(request: Correlation, index: int) -> bytes:
@@ -60,6 +63,12 @@ class Correlations:
             UsageError: the request is larger than is dealt at once.
             PeerError: a member failed.
         """
+        check(request)  # before it is numbered: a program may catch the refusal and go on
+        if request.dealt_bytes + _HEADER > self._transport.limits.message:
+            raise UsageError(
+                f"{request.kind} needs a correction of {request.dealt_bytes} bytes, more than a message "
+                "holds; split the operation"
+            )
         index, first, asked = self._lookahead.take(request)
         if asked:
             self._transport.send(self._dealer, encode(asked, first))
@@ -68,7 +77,7 @@ class Correlations:
             self._pending.add(index)
         self.used += 1
         self.asked += len(asked)
-        self._log.append(f"{index} {request.kind};")
+        self._log.append(f"{index} {request};")
         return Dealt(self, request, index, self._prg.stream(index))
 
     def history(self) -> bytes:

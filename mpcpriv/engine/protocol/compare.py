@@ -33,7 +33,7 @@ def below(session: Session, x: torch.Tensor, thresholds: list[int]) -> torch.Ten
     # Safe to open: r is uniform and used for this value alone.
     (c,) = session.open("compare: x + r", [x.reshape(-1) + r])
 
-    hot, words, landing = dealt.derived()
+    hot, landing, words = dealt.derived()
     bits_u, words_u = bits.numpy().view(np.uint64), words.numpy().view(np.uint32)
     size = (request.elements, request.thresholds)
     shifted = np.subtract.outer(c.numpy(), np.array(thresholds, dtype=np.int64)).view(np.uint64)
@@ -123,7 +123,11 @@ def _fold_second(opened, words, kept, bits, c, first, flipped, select_lt):  # ty
     for i in range(opened.shape[0]):
         for k in range(opened.shape[1]):
             word = words[i, k, 4]
-            bit = np.uint32(kept[i, k]) ^ _parity(word & select_lt[opened[i, k]]) ^ (word >> np.uint32(30))
+            bit = (
+                np.uint32(kept[i, k])
+                ^ _parity(word & select_lt[opened[i, k] & np.uint8(127)])
+                ^ (word >> np.uint32(30))
+            )
             bit ^= np.uint32((bits[i, k] >> np.uint64(35)) & np.uint64(1))
             if first:
                 bit ^= np.uint32(c[i, k] >> np.uint64(63))

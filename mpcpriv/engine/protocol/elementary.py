@@ -26,8 +26,8 @@ _FINE = 28
 """Fractional bits of polynomials: fine enough to be lost in rounding to 16."""
 _DEGREE = 7
 _MUL = Bilinear("mul")
-_K = np.arange(LENGTHS + 1)
-"""Length 0 stands for every x <= 0, with u = 1/2."""
+_K = np.minimum(np.arange(LENGTHS + 2), LENGTHS)
+"""By class: 0 is every x <= 0, with u = 1/2; then the lengths; the last is every x too large, with u = 1."""
 
 
 def log(session: Session, x: torch.Tensor) -> torch.Tensor:
@@ -64,17 +64,19 @@ def exp(session: Session, x: torch.Tensor) -> torch.Tensor:
     For pieces from 12 on, e^m is divided by 2^22 until after the truncation, where 2^22 is exact.
     """
     edges = np.arange(-12, 32, 2)
+    piece = _classes(session, below(session, x, (edges << FRACTIONAL_BITS).tolist()))
+    largest = (int(edges[-1]) << FRACTIONAL_BITS) - x if session.rank == 0 else -x
+    x = x + product(session, _MUL, piece[..., -1], largest)  # too large: as the largest
+    piece[..., -2] += piece[..., -1]
+    piece = piece[..., 1:-1]  # too small: in no piece, so times zero
     middles = edges[:-1] + 1
-    under = below(session, x, (edges << FRACTIONAL_BITS).tolist())
-    piece = under[..., 1:] - under[..., :-1]
-    large = middles > 12
-    centre = _look_up(piece, middles * 2**FRACTIONAL_BITS)
-    factor = _look_up(piece, np.exp(middles) / np.where(large, 2.0**22, 1) * 2**24)
-    boost = _look_up(piece, np.where(large, 2.0**22, 1))
+    boost = np.where(middles > 12, 2.0**22, 1)
+    centre = _look_up(piece, middles * 2.0**FRACTIONAL_BITS)
     t = (x - centre) << (_FINE - FRACTIONAL_BITS)
     mantissa = _polynomial(session, _fit_unit(np.exp), t)
+    factor = _look_up(piece, np.exp(middles) / boost * 2**24)
     (small,) = truncate(session, [(product(session, _MUL, mantissa, factor), 24)])
-    return product(session, _MUL, small, boost)
+    return product(session, _MUL, small, _look_up(piece, boost))
 
 
 def _scaled(
@@ -94,11 +96,18 @@ def _scaled(
 def _normalise(session: Session, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Shares of t = 4 u - 3 in [-1, 1) with 28 fractional bits, and of the bit length, one-hot."""
     under = below(session, x, [1 << k for k in range(LENGTHS + 1)])
-    length = torch.cat([under[..., :1], under[..., 1:] - under[..., :-1]], -1)
-    raised = product(session, _MUL, x, _look_up(length, _positive(2.0 ** (LENGTHS - _K))))
-    raised += length[..., 0] << (LENGTHS - 1)
+    length = _classes(session, under)
+    factor = _look_up(length[..., 1:-1], 2.0 ** (LENGTHS - _K[1:-1]))
+    raised = product(session, _MUL, x, factor)
+    raised += (length[..., 0] << (LENGTHS - 1)) + (length[..., -1] << LENGTHS)
     (u,) = truncate(session, [(raised, LENGTHS - 2 - _FINE)])
     return (u - (3 << _FINE) if session.rank == 0 else u), length
+
+
+def _classes(session: Session, under: torch.Tensor) -> torch.Tensor:
+    """From [x < t] for increasing t, which of the pieces between them holds x, one-hot."""
+    edge = torch.full((*under.shape[:-1], 1), int(session.rank == 0), dtype=torch.int64)
+    return torch.diff(torch.cat([torch.zeros_like(edge), under, edge], -1))
 
 
 def _positive(table: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ from typing import Any, Self
 import torch
 
 from mpcpriv.engine import session
-from mpcpriv.engine.encoding import FRACTIONAL_BITS, RING_LIMIT, as_tensor, encode
+from mpcpriv.engine.encoding import FRACTIONAL_BITS, as_tensor, encode
 from mpcpriv.engine.protocol.multiply import product, square
 from mpcpriv.engine.protocol.truncate import truncate
 from mpcpriv.engine.ring import Bilinear, MapName
@@ -18,12 +18,15 @@ from mpcpriv.errors import RangeError, Unsupported, UsageError
 Factor = tuple[torch.Tensor, int]
 """A public ring tensor t and a number of bits k; it stands for t / 2^k."""
 
-_SCALAR_BITS = 16
-"""Significant bits of a public factor: x times it stays below 2^62 while abs(x) < 2^30."""
+_NUMBER_BITS = 16
 
 
 class Arithmetic(Shares):
-    """Ring arithmetic that keeps 16 fractional bits: each product is truncated exactly, once."""
+    """Ring arithmetic that keeps 16 fractional bits: each product is truncated exactly, once.
+
+    A product must stay below 2^30 in magnitude, and so must the sum that a matrix product or a
+    convolution makes. Times a public fraction, x must stay below 2^38.
+    """
 
     def add(self, other: Any) -> Self:
         """Element-wise sum, broadcasting; local."""
@@ -44,7 +47,7 @@ class Arithmetic(Shares):
             bits = max(self.bits, other.bits)
             return self.of(self.at(bits) - other.at(bits), bits)
         value = as_tensor(other)
-        return self.add(-value if value.dtype != torch.bool else -value.long())
+        return self.add(-(value if value.is_floating_point() else value.long()))
 
     def __rsub__(self, other: Any) -> Self:
         return self.neg().add(other)
@@ -78,16 +81,19 @@ class Arithmetic(Shares):
         """
         if isinstance(other, Shares):
             return self.mul(other.reciprocal())
-        value = as_tensor(other).to(torch.float64)
-        if bool((value == 0).any()):
+        divisor = other if isinstance(other, (int, float)) else as_tensor(other).to(torch.float64)
+        if bool(torch.as_tensor(divisor == 0).any()):
             raise UsageError("division by a public zero")
-        return self.mul(1 / value)
+        return self.mul(1 / divisor)
 
     def mean(self, dim: Any = None, keepdim: bool = False) -> Self:
-        """The mean over some or all dimensions, as torch."""
+        """The mean over some or all dimensions, as torch; two rounds, whatever the size of the sum."""
         total: Self = self.sum() if dim is None else self.sum(dim, keepdim=keepdim)
         count = self.nelement() // max(total.nelement(), 1)
-        return total.div(count)
+        bits = (count - 1).bit_length() if count > 1 else 0
+        # Divided by a power of two first, the sum leaves room for a factor in [1, 2).
+        (share,) = truncate(session.current(), [(total.at(FRACTIONAL_BITS), bits)])
+        return self.of(share).mul((1 << bits) / count if count else math.nan)
 
     def conv1d(self, kernel: Any, *args: Any, **kwargs: Any) -> Self:
         """As `torch.nn.functional.conv1d` (stride, padding, dilation, groups; no bias)."""
@@ -153,11 +159,17 @@ class Arithmetic(Shares):
         s = session.current()
         if isinstance(other, Shares):
             return self._rescale(product(s, bilinear, self._tensor, other.share), self.bits + other.bits)
-        value = as_tensor(other)
-        if not value.is_floating_point():
-            return self.of(bilinear(self._tensor, value.to(torch.int64)), self.bits)
+        if isinstance(other, (int, float)) and not abs(other) < 2**46:
+            raise RangeError(f"public factor {other!r}: it must be finite and below 2^46")
+        if isinstance(other, float) and not other.is_integer():
+            factors = _number(other)
+        else:
+            value = as_tensor(int(other) if isinstance(other, float) else other)
+            if not value.is_floating_point():
+                return self.of(bilinear(self._tensor, value.to(torch.int64)), self.bits)
+            factors = _halves(value)
         share = self.at(FRACTIONAL_BITS)
-        terms = truncate(s, [(bilinear(share, t), k) for t, k in _factors(value)])
+        terms = truncate(s, [(bilinear(share, t), k) for t, k in factors])
         return self.of(terms[0] if len(terms) == 1 else terms[0] + terms[1])
 
     def _rescale(self, share: torch.Tensor, bits: int) -> Self:
@@ -167,27 +179,35 @@ class Arithmetic(Shares):
         return self.of(share, bits)
 
 
-def _factors(value: torch.Tensor) -> list[Factor]:
-    """A public float tensor as a sum of ring tensors over powers of two.
+def _number(value: float) -> list[Factor]:
+    """A Python number as one or two ring numbers over powers of two, 16 significant bits in all.
 
-    A number (or tensor without dimensions) keeps 16 significant bits whatever its size: it is part
-    of the program. A tensor keeps 32 fractional bits, in two halves, because the truncations are
-    dealt, and fitting them to its elements would tell the dealer about them.
+    Its size decides how far products are truncated, which the dealer sees: a number is part of the
+    program, as its text is. Two halves of 8 bits leave room for x up to 2^38.
+    """
+    mantissa, exponent = math.frexp(value)
+    scaled, bits = round(math.ldexp(mantissa, _NUMBER_BITS)), _NUMBER_BITS - exponent
+    if bits > 62:  # below 2^-46: less than any product can show
+        return [(torch.tensor(0), 0)]
+    half = _NUMBER_BITS // 2
+    high = (scaled + (1 << (half - 1))) >> half
+    low = scaled - (high << half)
+    return [_reduced(part, k) for part, k in ((high, bits - half), (low, bits)) if part]
+
+
+def _reduced(part: int, bits: int) -> Factor:
+    """part / 2^bits in lowest terms."""
+    while bits > 0 and part % 2 == 0:
+        part, bits = part // 2, bits - 1
+    return torch.tensor(part << max(-bits, 0)), max(bits, 0)
+
+
+def _halves(value: torch.Tensor) -> list[Factor]:
+    """A public float tensor with 32 fractional bits, in two halves whatever its elements are.
+
+    The truncations are dealt: fitting them to the elements would tell the dealer about them.
     """
     wide = value.to(torch.float64)
-    if not bool(torch.isfinite(wide).all()):
-        raise RangeError("a public factor is not finite")
-    if wide.dim() == 0:
-        mantissa, exponent = math.frexp(float(wide))
-        scaled = round(math.ldexp(mantissa, _SCALAR_BITS))
-        bits = _SCALAR_BITS - exponent
-        while scaled and scaled % 2 == 0:
-            scaled, bits = scaled // 2, bits - 1
-        if bits > 62 or not scaled:  # below 2^-47: less than any product can show
-            scaled, bits = 0, 0
-        if abs(scaled) << max(-bits, 0) >= RING_LIMIT >> FRACTIONAL_BITS:
-            raise RangeError(f"public factor {float(wide)!r} is too large: it must be below 2^46")
-        return [(torch.full(value.shape, scaled << max(-bits, 0), dtype=torch.int64), max(bits, 0))]
     high = encode(wide, FRACTIONAL_BITS)
     rest = wide * float(1 << FRACTIONAL_BITS) - high.to(torch.float64)
     return [(high, FRACTIONAL_BITS), (encode(rest, FRACTIONAL_BITS), 2 * FRACTIONAL_BITS)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, Self
 
@@ -10,8 +11,9 @@ from crypten.cryptensor import CrypTensor
 from crypten.gradients import get_grad_fn
 
 from mpcpriv.engine import session
+from mpcpriv.engine.correlation.wire import MOST_DIMS, MOST_ELEMENTS
 from mpcpriv.engine.encoding import FRACTIONAL_BITS, as_tensor, decode, encode
-from mpcpriv.errors import Unsupported, UsageError
+from mpcpriv.errors import Desynchronised, Unsupported, UsageError
 
 Public = int | float | torch.Tensor
 
@@ -121,6 +123,15 @@ class Shares(CrypTensor):  # type: ignore[misc]
 
     @share.setter
     def share(self, value: torch.Tensor) -> None:
+        self._tensor = value
+
+    @property
+    def data(self) -> torch.Tensor:
+        """CrypTen's name for `share`; assigning gives this tensor another share, and no other one."""
+        return self._tensor
+
+    @data.setter
+    def data(self, value: torch.Tensor) -> None:
         self._tensor = value
 
     def shallow_copy(self) -> Self:
@@ -262,4 +273,9 @@ def _join(join: Any, tensors: Sequence[Any], dim: int) -> Shares:
 def _broadcast_size(src: int, shape: tuple[int, ...] | None) -> tuple[int, ...]:
     from mpcpriv.engine.communicator import Communicator
 
-    return tuple(Communicator.get().broadcast_obj(shape, src))
+    received = Communicator.get().broadcast_obj(shape, src)
+    valid = isinstance(received, tuple) and all(type(n) is int and n >= 0 for n in received)
+    if not valid or len(received) > MOST_DIMS or math.prod(received) > MOST_ELEMENTS:
+        name = session.current().parties[src]
+        raise Desynchronised(name, f"{name} announces a tensor of an impossible shape")
+    return received  # type: ignore[no-any-return]

@@ -51,11 +51,11 @@ class SharedTensor(Comparison):
         return self.of(evaluate(session.current(), _ERF, self.at(FRACTIONAL_BITS)))
 
     def exp(self) -> Self:
-        """e^x for x below 31, to a relative 4e-4 or 2^-15 absolute; 0 below -12. 14 rounds."""
+        """e^x, to a relative 4e-4 or 2^-15 absolute; 0 below -12, e^30 from 30 on. 15 rounds."""
         return self.of(elementary.exp(session.current(), self.at(FRACTIONAL_BITS)))
 
     def log(self, input_in_01: bool = False) -> Self:
-        """ln x for x in [2^-16, 2^29), off by less than 1e-4; -11.78 for x <= 0. 13 rounds.
+        """ln x for x >= 2^-16, off by less than 1e-4; -11.78 for x <= 0, 20.1 from 2^29 on. 13 rounds.
 
         Args:
             input_in_01: no matter here; CrypTen needs to be told.
@@ -63,7 +63,7 @@ class SharedTensor(Comparison):
         return self.of(elementary.log(session.current(), self.at(FRACTIONAL_BITS)))
 
     def reciprocal(self, input_in_01: bool = False) -> Self:
-        """1/x for 2^-16 <= abs(x) < 2^29, to a relative 1e-4 or 2^-15 absolute; 0 for 0. 21 rounds.
+        """1/x for abs(x) >= 2^-16, to a relative 1e-4 or 2^-15 absolute; 0 for 0. 21 rounds.
 
         Args:
             input_in_01: x is known to be positive, which saves five rounds.
@@ -72,11 +72,11 @@ class SharedTensor(Comparison):
         return self.of(elementary.reciprocal(session.current(), self.at(FRACTIONAL_BITS), positive))
 
     def sqrt(self) -> Self:
-        """The square root for x in [0, 2^29), to a relative 1e-4 or 2^-15; 0 for x < 0. 15 rounds."""
+        """The square root, to a relative 1e-4 or 2^-15; 0 for x < 0, 2^14.5 from 2^29 on. 15 rounds."""
         return self.of(elementary.sqrt(session.current(), self.at(FRACTIONAL_BITS)))
 
     def inv_sqrt(self) -> Self:
-        """1 / sqrt(x) for x in [2^-16, 2^29), to a relative 1e-4 or 2^-15; 0 for x <= 0. 15 rounds."""
+        """1 / sqrt(x) for x >= 2^-16, to a relative 1e-4 or 2^-15; 0 for x <= 0. 15 rounds."""
         return self.of(elementary.inv_sqrt(session.current(), self.at(FRACTIONAL_BITS)))
 
     def softmax(self, dim: int) -> Self:
