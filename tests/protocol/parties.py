@@ -60,7 +60,9 @@ class Sight:
 
 
 _TENSORS = rb"[a-z]+\d*\[[^\]]*\](?:, [a-z]+\d*\[[^\]]*\])*"
-_HEADER = re.compile(rb"step \d+: (.*?) (%b)?; history [0-9a-f]{16} *$|(.*?) (%b); between two *$" % (_TENSORS, _TENSORS))
+_HEADER = re.compile(
+    rb"step \d+: (.*?) (%b)?; history [0-9a-f]{16} *$|(.*?) (%b); between two *$" % (_TENSORS, _TENSORS)
+)
 
 
 class Frame:
