@@ -185,7 +185,7 @@ def test_what_is_not_offered_says_so(name: str) -> None:
         ({"src": 2}, "src=2.*ranks 0 to 1"),
         ({"src": -1}, "src=-1"),
         ({"src": "alice"}, "src='alice'"),
-        ({"tensor": None, "src": 0}, "must give the tensor"),
+        ({"tensor": None, "src": 0}, "must give the tensor|size="),
         ({"tensor": None, "src": 1}, "must give the tensor|size="),
         ({"tensor": torch.tensor([1.0, float("nan")])}, r"nan at index \[1\]"),
         ({"tensor": ["a"]}, "numbers"),
