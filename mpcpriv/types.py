@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Final, Self
 
 from mpcpriv.errors import UsageError
 
@@ -19,10 +19,10 @@ class PartyId(str):
 
     __slots__ = ()
 
-    def __new__(cls, name: str) -> PartyId:
+    def __new__(cls, name: str) -> Self:
         if not PARTY_NAME.fullmatch(name):
             raise UsageError(
-                f"party name {name!r}: use a lower-case letter, then letters, digits or '-', at most 63 in all"
+                f"party name {name!r}: a lower-case letter, then letters, digits or '-', at most 63 in all"
             )
         return super().__new__(cls, name)
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Final, Literal
 
+import numpy as np
 import torch
 from torch.nn import functional
 
@@ -63,11 +63,47 @@ class Bilinear:
             ) from None
 
     def result_shape(self, x: tuple[int, ...], y: tuple[int, ...]) -> tuple[int, ...]:
-        """The shape of the map of operands of these shapes; nothing is computed."""
-        return _result_shape(self, x, y)
+        """The shape of the map of operands of these shapes; nothing is computed.
+
+        Raises:
+            UsageError: the shapes do not fit each other.
+        """
+        try:
+            if self.name == "mul":
+                return np.broadcast_shapes(x, y)
+            if self.name == "matmul":
+                return _matmul_shape(x, y)
+            return self._convolution_shape(x, y)
+        except (ValueError, IndexError):
+            raise UsageError(f"{self.name} of shapes {list(x)} and {list(y)}: they do not fit") from None
+
+    def _convolution_shape(self, x: tuple[int, ...], y: tuple[int, ...]) -> tuple[int, ...]:
+        dims = 1 if self.name.endswith("1d") else 2
+        transposed = "transpose" in self.name
+        if len(y) != dims + 2 or len(x) not in (dims + 1, dims + 2) or self.groups < 1:
+            raise ValueError
+        inputs = y[0] if transposed else y[1] * self.groups
+        if x[-dims - 1] != inputs or y[0] % self.groups:
+            raise ValueError
+        sizes = []
+        for i in range(dims):
+            reach = self.dilation[i] * (y[i + 2] - 1)
+            if transposed:
+                more = self.output_padding[i]
+                size = (x[i - dims] - 1) * self.stride[i] - 2 * self.padding[i] + reach + 1 + more
+            else:
+                size = (x[i - dims] + 2 * self.padding[i] - reach - 1) // self.stride[i] + 1
+            if size < 1:
+                raise ValueError
+            sizes.append(size)
+        channels = y[1] * self.groups if transposed else y[0]
+        return (*x[: -dims - 1], channels, *sizes)
 
 
-@lru_cache(maxsize=4096)
-def _result_shape(bilinear: Bilinear, x: tuple[int, ...], y: tuple[int, ...]) -> tuple[int, ...]:
-    meta = bilinear(*(torch.empty(shape, dtype=torch.int64, device="meta") for shape in (x, y)))
-    return tuple(meta.shape)
+def _matmul_shape(x: tuple[int, ...], y: tuple[int, ...]) -> tuple[int, ...]:
+    left = x if len(x) > 1 else (1, *x)
+    right = y if len(y) > 1 else (*y, 1)
+    if not x or not y or left[-1] != right[-2]:
+        raise ValueError
+    batch = np.broadcast_shapes(left[:-2], right[:-2])
+    return (*batch, *left[-2:-1][: len(x) - 1], *right[-1:][: len(y) - 1])
