@@ -1,0 +1,134 @@
+"""Each example as a user starts it. They check themselves; here we see that they do, and that they agree."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples"
+CLI = [sys.executable, "-c", "import sys; from mpcpriv.cli import app; sys.exit(app())"]
+
+slow = pytest.mark.slow
+
+RUNS = [
+    pytest.param("hello", 3, r"mean salary: 49,500\.00", id="hello-3"),
+    pytest.param(
+        "tutorial", 2, r"largest difference from torch: \d\.\de-0[4-9] in \d+ results", id="tutorial-2"
+    ),
+    pytest.param(
+        "tutorial", 3, r"largest difference from torch: \d\.\de-0[4-9] in \d+ results", id="tutorial-3"
+    ),
+    pytest.param(
+        "tutorial",
+        5,
+        r"largest difference from torch: \d\.\de-0[4-9] in \d+ results",
+        id="tutorial-5",
+        marks=slow,
+    ),
+    pytest.param(
+        "vertical_split",
+        2,
+        r"largest difference from the weights of plain torch: \d\.\de-0\d",
+        id="vertical-2",
+    ),
+    pytest.param(
+        "vertical_split",
+        3,
+        r"largest difference from the weights of plain torch: \d\.\de-0\d",
+        id="vertical-3",
+        marks=slow,
+    ),
+    pytest.param(
+        "horizontal_split",
+        3,
+        r"largest difference of the coefficients: \d\.\de-0\d",
+        id="horizontal-3",
+        marks=slow,
+    ),
+    pytest.param(
+        "secret_model",
+        2,
+        r"100 of 100 predictions are those of plain inference",
+        id="secret-model-2",
+        marks=slow,
+    ),
+    pytest.param(
+        "secret_model",
+        3,
+        r"100 of 100 predictions are those of plain inference",
+        id="secret-model-3",
+        marks=slow,
+    ),
+    pytest.param(
+        "train_network",
+        3,
+        r"last loss: 0\.\d+ on shares, 0\.\d+ in plain torch",
+        id="train-network-3",
+        marks=slow,
+    ),
+]
+
+
+def launch(example: Path, parties: int) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*CLI, "launch", "-n", str(parties), str(example)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=110,
+    )
+
+
+@pytest.mark.parametrize(("name", "parties", "agreement"), RUNS)
+def test_an_example_agrees_with_the_plain_computation(name: str, parties: int, agreement: str) -> None:
+    result = launch(EXAMPLES / f"{name}.py", parties)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert re.search(agreement, result.stdout), result.stdout
+    assert "Warning" not in result.stderr, result.stderr
+
+
+@slow
+def test_an_example_that_disagrees_fails(tmp_path: Path) -> None:
+    spoilt = (EXAMPLES / "hello.py").read_text().replace("expected = 48_000.0", "expected = 48_001.0")
+    (tmp_path / "hello.py").write_text(spoilt)
+    result = launch(tmp_path / "hello.py", 2)
+    assert result.returncode == 1
+    assert "the mean is" in result.stderr
+
+
+def test_the_vertical_example_opens_to_one_party_only() -> None:
+    """What it says in words: every opening names its recipient."""
+    module = ast.parse((EXAMPLES / "vertical_split.py").read_text())
+    openings = [
+        node
+        for node in ast.walk(module)
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr == "get_plain_text"
+    ]
+    assert openings
+    assert all(any(keyword.arg == "dst" for keyword in call.keywords) for call in openings)
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.stem)
+def test_every_example_teaches_and_is_run(path: Path) -> None:
+    text = path.read_text()
+    docstring = ast.get_docstring(ast.parse(text))
+    assert docstring
+    assert "Opened to" in docstring
+    if path.stem == "tutorial":
+        assert "mpcpriv" not in text  # a program of CrypTen's own kind, from the first line to the last
+    else:
+        assert f" examples/{path.name}\n" in docstring
+        assert "import mpcpriv" not in text
+        assert "from mpcpriv" not in text
+    assert path.stem in {run.values[0] for run in RUNS}
+    overview = (EXAMPLES / "README.md").read_text()
+    assert f"]({path.name})" in overview
+    assert f"examples/{path.name}`" in overview
