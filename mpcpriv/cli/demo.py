@@ -16,7 +16,7 @@ def demo(
 ) -> None:
     """Watch three hospitals train one model on data that none of them shows to another.
 
-    Three parties and a dealer run on this machine for about half a minute. Each party holds some rows of
+    Three parties and a dealer run on this machine for some twenty seconds. Each party holds some rows of
     the Wisconsin breast-cancer table (it comes with scikit-learn: `pip install 'mpcpriv[demo]'`); only the
     model is opened. Its held-out accuracy is measured beside scikit-learn's on the pooled rows.
 

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 
-from mpcpriv.demo import table
+from mpcpriv.cli.demo import demo as command
+from mpcpriv.demo import story, table
 from mpcpriv.errors import UsageError
 
 ROOT = Path(__file__).parents[2]
@@ -91,3 +93,17 @@ def test_a_file_in_the_place_of_the_output_folder_is_a_usage_error(tmp_path: Pat
     assert result.returncode == 2
     assert result.stderr.startswith("mpcpriv: --output")
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(("shared", "status"), [(0.9648, None), (0.9549, None), (0.9507, 1), (0.9789, 1)])
+def test_the_exit_status_follows_from_the_measured_difference(
+    monkeypatch: pytest.MonkeyPatch, shared: float, status: int | None
+) -> None:
+    measured = story.Comparison(shared=shared, pooled=0.9648, agreeing=140, held_out=142)
+    monkeypatch.setattr(story, "run", lambda output: measured)
+    if status is None:
+        command()
+    else:
+        with pytest.raises(typer.Exit) as caught:
+            command()
+        assert caught.value.exit_code == status
