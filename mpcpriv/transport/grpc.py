@@ -24,6 +24,7 @@ from mpcpriv.errors import FrameRefused, PeerAbsent, PeerError, PeerGone, PeerRe
 from mpcpriv.transport.base import Limits
 from mpcpriv.transport.daemon import DaemonExecutor
 from mpcpriv.transport.frame import MAX_PACKET, FrameReader, FrameWriter, epoch
+from mpcpriv.transport.heap import keep_pages
 from mpcpriv.transport.hello import Hello, compare, decode_hello, encode_hello
 from mpcpriv.transport.mesh import FAREWELL, Link, Mesh
 from mpcpriv.transport.tls import Certificate, Identity, dns_name
@@ -54,6 +55,7 @@ HELLO: Final = 10.0
 
 _ADDRESS: Final = re.compile(r"(?P<host>\[[0-9a-fA-F:.%]+\]|[^\s:/\[\]]+):(?P<port>[0-9]{1,5})")
 _REDIAL: Final = 0.1
+_GRACE: Final = 0.5
 _DOUBTFUL: Final = 2.0  # seconds until "you are connected already" is believed to be about another process
 _NO_FACTS: Final[Mapping[str, str]] = MappingProxyType({})
 
@@ -178,9 +180,10 @@ class GrpcTransport(Mesh):
             if theirs is None:
                 return
             ours = self._hello()
-            # Ours goes out whatever theirs says, so that both sides can name what differs.
-            yield encode_hello(ours)
+            # Ours goes out whatever theirs says, so that both sides can name what differs; and only after
+            # we have looked at theirs, for a peer that refuses ours hangs up, which ends this generator.
             opened = self._agree(link, ours, theirs)
+            yield encode_hello(ours)
         except Empty:
             context.set_code(grpc.StatusCode.DEADLINE_EXCEEDED)
             context.set_details(f"no hello within {HELLO:g} s")
@@ -381,6 +384,7 @@ class GrpcServerPort:
             if rank != self.rank:
                 _checked_address(address)
         transport = self._transport = GrpcTransport(self, addresses, limits or self.limits, job, facts)
+        keep_pages()
         self._server.start()
         transport.connect()
         return transport
@@ -392,7 +396,8 @@ class GrpcServerPort:
 
     def close(self) -> None:
         """Gives the port back and cuts what is connected to it. A transport closes its own port."""
-        self._server.stop(None).wait(FAREWELL)
+        # The grace lets a peer whose hello we refused still get ours, and so learn what differs.
+        self._server.stop(_GRACE).wait(FAREWELL)
 
     def channel(self, rank: int, address: str, limits: Limits) -> grpc.Channel:
         """A connection to be made to the member of that rank, and to nobody else."""
