@@ -22,7 +22,7 @@ class PartyId(str):
     def __new__(cls, name: str) -> Self:
         if not PARTY_NAME.fullmatch(name):
             raise UsageError(
-                f"party name {name!r}: a lower-case letter, then letters, digits or '-', at most 63 in all"
+                f"party name {name!r}: use a lower-case letter, then letters, digits or '-', up to 63"
             )
         return super().__new__(cls, name)
 

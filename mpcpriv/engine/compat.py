@@ -49,6 +49,7 @@ def install() -> None:
         _separate_threads()
         _skip_validation()
         _mend_functions()
+        _mend_gradients()
         _refuse_silent_encryption()
         done.append(True)
 
@@ -292,6 +293,13 @@ def _mend_functions() -> None:
         return plain_cat(tensors, dim=dim)
 
     crypten.where, crypten.cat = where, cat
+
+
+def _mend_gradients() -> None:
+    """Gradients that are wrong, missing or wasteful (C11): `engine.gradients`."""
+    from mpcpriv.engine.gradients import register
+
+    register()
 
 
 def _refuse_silent_encryption() -> None:

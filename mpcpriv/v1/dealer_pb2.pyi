@@ -92,12 +92,14 @@ class TruncationMask(_message.Message):
     def __init__(self, shape: _Optional[_Union[Shape, _Mapping]] = ..., bits: _Optional[int] = ...) -> None: ...
 
 class ThresholdMask(_message.Message):
-    __slots__ = ("elements", "thresholds")
+    __slots__ = ("elements", "thresholds", "degree")
     ELEMENTS_FIELD_NUMBER: _ClassVar[int]
     THRESHOLDS_FIELD_NUMBER: _ClassVar[int]
+    DEGREE_FIELD_NUMBER: _ClassVar[int]
     elements: int
     thresholds: int
-    def __init__(self, elements: _Optional[int] = ..., thresholds: _Optional[int] = ...) -> None: ...
+    degree: int
+    def __init__(self, elements: _Optional[int] = ..., thresholds: _Optional[int] = ..., degree: _Optional[int] = ...) -> None: ...
 
 class DaBit(_message.Message):
     __slots__ = ("shape",)

@@ -12,7 +12,9 @@ from mpcpriv.engine import encoding, objects
 from mpcpriv.engine.correlation import wire
 from mpcpriv.engine.correlation.base import Slot, correct
 from mpcpriv.engine.prg import Prg, derive_key
+from mpcpriv.engine.session import Session
 from mpcpriv.errors import RangeError, UsageError
+from tests.protocol.parties import Sight, run
 from tests.vectors import engine
 
 HELD: dict[str, Any] = json.loads(engine.PATH.read_text())
@@ -43,6 +45,26 @@ def test_a_keystream_is_aes_in_counter_mode() -> None:
 def test_derived_keys(vector: dict[str, Any]) -> None:
     secret, salt = bytes.fromhex(vector["secret"]), vector["salt"].encode()
     assert derive_key(secret, salt=salt, purpose=vector["purpose"]).hex() == vector["key"]
+
+
+def test_a_pair_s_key_binds_both_contributions_the_members_and_the_purpose() -> None:
+    sight = Sight()
+
+    def held(session: Session) -> tuple[bytes, bytes]:
+        return session._zero_keys[1 - session.rank]._key, session.correlations._prg._key
+
+    keys = run(2, held, sight=sight)
+    sent = {pair: messages[0] for pair, messages in sight.received.items()}
+
+    def expected(low: int, high: int, purpose: str) -> bytes:
+        # `received` is by (receiver, sender); the lower rank's contribution stands first.
+        secret = sent[high, low] + sent[low, high]
+        return derive_key(secret, salt=b"alice|bob|dealer", purpose=f"mpcpriv/v1/{purpose}")
+
+    for rank, (with_peer, with_dealer) in enumerate(keys):
+        assert with_peer == expected(0, 1, "zero-share")
+        assert with_dealer == expected(rank, 2, "dealer")
+    assert keys[0][1] != keys[1][1]
 
 
 def test_no_two_purposes_or_streams_share_a_key() -> None:
@@ -77,6 +99,8 @@ def test_what_is_dealt_is_what_the_kind_promises(name: str) -> None:
         totals = [torch.zeros(slot.shape, dtype=slot.dtype) for slot in slots]
         for share in shares:
             for slot, into, data in zip(slots, totals, share, strict=True):
+                if not slot.nbytes:
+                    continue
                 piece = torch.frombuffer(bytearray.fromhex(data), dtype=slot.dtype).reshape(slot.shape)
                 slot.combine_(into, piece)
         return totals

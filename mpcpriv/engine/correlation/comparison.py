@@ -45,13 +45,17 @@ _LT2_PRODUCTS: Final = 28  # 2 bits: lt_2 times 1 or eq_3
 class ThresholdMask(Correlation):
     """For `elements` values, each compared with `thresholds` public numbers.
 
-    Masks: [r], and per threshold a word of mask bits. Derived: the digits of r one-hot (32 bytes),
-    and per threshold the fold words (20 bytes) and the bit that lands the result (8 bytes).
+    Masks: [r], and per threshold a word of mask bits. Derived: the digits of r one-hot (32 bytes), and
+    per threshold the fold words (20 bytes) and the bit d that lands the result (8 bytes).
+
+    With `degree` D > 0 the bits come times powers of the value, for `protocol.piecewise`: derived are
+    r^2 .. r^D, too, and per threshold d r, .. d r^D (8 bytes each).
     """
 
     kind: ClassVar[str] = "threshold"
     elements: int
     thresholds: int
+    degree: int = 0
 
     def masks(self) -> tuple[Slot, ...]:
         return Slot((self.elements,)), Slot((self.elements, self.thresholds), torch.int64, "xor")
@@ -59,22 +63,24 @@ class ThresholdMask(Correlation):
     def derived(self) -> tuple[Slot, ...]:
         return (
             Slot((self.elements, 4), torch.int64, "xor"),
-            Slot((self.elements, self.thresholds)),
+            Slot((self.elements, max(self.degree - 1, 0))),
+            Slot((self.elements, self.thresholds, self.degree + 1)),
             Slot((self.elements, self.thresholds, FOLDS), torch.int32, "xor"),
         )
 
     def derive(self, *masks: torch.Tensor) -> tuple[torch.Tensor, ...]:
         r, bits = masks
-        hot, landing, words = (torch.empty(s.shape, dtype=s.dtype) for s in self.derived())
+        hot, powers, landing, words = (torch.empty(s.shape, dtype=s.dtype) for s in self.derived())
         _derive(
             r.numpy().view(np.uint64),
             bits.numpy().view(np.uint64),
             hot.numpy().view(np.uint64),
+            powers.numpy().view(np.uint64),
+            landing.numpy().view(np.uint64),
             words.numpy().view(np.uint32),
-            landing.numpy(),
             FOLD_WORD,
         )
-        return hot, landing, words
+        return hot, powers, landing, words
 
 
 def _products(mask: int) -> int:
@@ -126,7 +132,7 @@ SELECT_LT: Final = np.array([_select_lt(d) for d in range(1 << FOLD_BITS)], dtyp
 
 
 @njit(cache=True, nogil=True)
-def _derive(r, bits, hot, words, landing, fold_word):  # type: ignore[no-untyped-def]
+def _derive(r, bits, hot, powers, landing, words, fold_word):  # type: ignore[no-untyped-def]
     for i in range(r.shape[0]):
         for w in range(4):
             lanes = np.uint64(0)
@@ -140,4 +146,11 @@ def _derive(r, bits, hot, words, landing, fold_word):  # type: ignore[no-untyped
             for g in range(5):
                 words[i, k, g] = fold_word[(bits[i, k] >> np.uint64(7 * g)) & np.uint64(127)]
             words[i, k, 4] |= np.uint32(r[i] >> np.uint64(63)) << np.uint32(30)
-            landing[i, k] = np.int64((bits[i, k] >> np.uint64(35)) & np.uint64(1))
+            product = (bits[i, k] >> np.uint64(35)) & np.uint64(1)
+            for power in range(landing.shape[2]):
+                landing[i, k, power] = product
+                product *= r[i]
+        product = r[i]
+        for power in range(powers.shape[1]):
+            product *= r[i]
+            powers[i, power] = product

@@ -23,6 +23,7 @@ from mpcpriv.v1 import dealer_pb2 as pb
 MOST_ELEMENTS: Final = 1 << 27
 """Elements in one mask or derived value: 1 GiB of int64."""
 MOST_DIMS: Final = 32
+MOST_DEGREE: Final = 3
 
 
 def encode(requests: Iterable[Correlation], first: int) -> bytes:
@@ -60,6 +61,8 @@ def check(request: Correlation) -> Correlation:
                     f"{request.kind} of shape {list(shape)} is larger than the {MOST_ELEMENTS} elements that "
                     "are dealt at once; split the operation"
                 )
+    if isinstance(request, ThresholdMask) and request.degree > MOST_DEGREE:
+        raise UsageError(f"a piecewise polynomial of degree {request.degree}: at most {MOST_DEGREE}")
     if isinstance(request, TruncationMask) and not 1 <= request.bits <= 62:
         raise UsageError(f"truncation by {request.bits} bits: 1 to 62 are possible")
     return request
@@ -88,7 +91,9 @@ def _to_message(request: Correlation) -> pb.Request:
             return pb.Request(truncation=pb.TruncationMask(shape=_shape(request.shape), bits=request.bits))
         case ThresholdMask():
             return pb.Request(
-                threshold=pb.ThresholdMask(elements=request.elements, thresholds=request.thresholds)
+                threshold=pb.ThresholdMask(
+                    elements=request.elements, thresholds=request.thresholds, degree=request.degree
+                )
             )
         case DaBit():
             return pb.Request(dabit=pb.DaBit(shape=_shape(request.shape)))
@@ -115,7 +120,8 @@ def _from_message(message: pb.Request) -> Correlation:
         case "truncation":
             return TruncationMask(tuple(message.truncation.shape.dims), message.truncation.bits)
         case "threshold":
-            return ThresholdMask(message.threshold.elements, message.threshold.thresholds)
+            asked = message.threshold
+            return ThresholdMask(asked.elements, asked.thresholds, asked.degree)
         case "dabit":
             return DaBit(tuple(message.dabit.shape.dims))
     raise UsageError("a request to the dealer is of no known kind")

@@ -9,12 +9,33 @@ the daBit that lands the bit in sum shares.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from numba import njit
 
 from mpcpriv.engine.correlation.comparison import SELECT_EQ, SELECT_LT, ThresholdMask
 from mpcpriv.engine.session import Session
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What `compare` leaves for its callers, of N values and K thresholds.
+
+    Attributes:
+        c: the opened x + r, (N,).
+        r: shares of r, (N,).
+        powers: shares of r^2 .. r^degree, (N, degree - 1).
+        opened: [x < t] + d (mod 2), open, (N, K).
+        landing: shares of d, d r, .. d r^degree, (N, K, degree + 1).
+    """
+
+    c: torch.Tensor
+    r: torch.Tensor
+    powers: torch.Tensor
+    opened: torch.Tensor
+    landing: torch.Tensor
 
 
 def below(session: Session, x: torch.Tensor, thresholds: list[int]) -> torch.Tensor:
@@ -27,13 +48,25 @@ def below(session: Session, x: torch.Tensor, thresholds: list[int]) -> torch.Ten
     shape = (*x.shape, len(thresholds))
     if x.numel() == 0 or not thresholds:
         return torch.zeros(shape, dtype=torch.int64)
-    request = ThresholdMask(x.numel(), len(thresholds))
+    done = compare(session, x, thresholds, degree=0)
+    return land(session, done.opened, done.landing[..., 0]).reshape(shape)
+
+
+def compare(session: Session, x: torch.Tensor, thresholds: list[int], degree: int) -> Compared:
+    """The four rounds of a comparison; `land` or `piecewise` make something of it.
+
+    Args:
+        x: as for `below`; at least one element.
+        thresholds: as for `below`; at least one.
+        degree: the highest power of x that a bit will be multiplied with.
+    """
+    request = ThresholdMask(x.numel(), len(thresholds), degree)
     dealt = session.correlations.take(request)
     r, bits = dealt.masks
     # Safe to open: r is uniform and used for this value alone.
     (c,) = session.open("compare: x + r", [x.reshape(-1) + r])
 
-    hot, landing, words = dealt.derived()
+    hot, powers, landing, words = dealt.derived()
     bits_u, words_u = bits.numpy().view(np.uint64), words.numpy().view(np.uint32)
     size = (request.elements, request.thresholds)
     shifted = np.subtract.outer(c.numpy(), np.array(thresholds, dtype=np.int64)).view(np.uint64)
@@ -50,20 +83,13 @@ def below(session: Session, x: torch.Tensor, thresholds: list[int]) -> torch.Ten
         "compare: second fold", [torch.from_numpy(masked_2.view(np.int8))], group="xor"
     )
 
+    first = session.rank == 0
     flipped = np.empty(size, np.uint8)
-    _fold_second(
-        opened_2.numpy().view(np.uint8),
-        words_u,
-        kept_2,
-        bits_u,
-        shifted,
-        session.rank == 0,
-        flipped,
-        SELECT_LT,
-    )
+    fold = opened_2.numpy().view(np.uint8)
+    _fold_second(fold, words_u, kept_2, bits_u, shifted, first, flipped, SELECT_LT)
     # Safe to open: the result's bit is masked by the daBit.
     (bit,) = session.open("compare: daBit", [torch.from_numpy(flipped.view(np.int8))], group="xor")
-    return land(session, bit, landing).reshape(shape)
+    return Compared(c, r, powers, bit, landing)
 
 
 def land(session: Session, opened: torch.Tensor, dabit: torch.Tensor) -> torch.Tensor:

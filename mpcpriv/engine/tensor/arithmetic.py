@@ -18,14 +18,14 @@ from mpcpriv.errors import RangeError, Unsupported, UsageError
 Factor = tuple[torch.Tensor, int]
 """A public ring tensor t and a number of bits k; it stands for t / 2^k."""
 
-_NUMBER_BITS = 16
+_NUMBER_BITS = 24
 
 
 class Arithmetic(Shares):
     """Ring arithmetic that keeps 16 fractional bits: each product is truncated exactly, once.
 
     A product must stay below 2^30 in magnitude, and so must the sum that a matrix product or a
-    convolution makes. Times a public fraction, x must stay below 2^38.
+    convolution makes. Times a public fraction, x must stay below 2^34.
     """
 
     def add(self, other: Any) -> Self:
@@ -94,6 +94,13 @@ class Arithmetic(Shares):
         # Divided by a power of two first, the sum leaves room for a factor in [1, 2).
         (share,) = truncate(session.current(), [(total.at(FRACTIONAL_BITS), bits)])
         return self.of(share).mul((1 << bits) / count if count else math.nan)
+
+    def var(self, dim: Any = None, unbiased: bool = True, keepdim: bool = False) -> Self:
+        """The variance over some or all dimensions, as torch: divided by n - 1, or n if not `unbiased`."""
+        centred = self - (self.mean() if dim is None else self.mean(dim, keepdim=True))
+        spread: Self = centred.square().mean() if dim is None else centred.square().mean(dim, keepdim=keepdim)
+        count = self.nelement() // max(spread.nelement(), 1)
+        return spread if not unbiased else spread.mul(count / (count - 1) if count > 1 else math.nan)
 
     def conv1d(self, kernel: Any, *args: Any, **kwargs: Any) -> Self:
         """As `torch.nn.functional.conv1d` (stride, padding, dilation, groups; no bias)."""
@@ -180,10 +187,10 @@ class Arithmetic(Shares):
 
 
 def _number(value: float) -> list[Factor]:
-    """A Python number as one or two ring numbers over powers of two, 16 significant bits in all.
+    """A Python number as one or two ring numbers over powers of two, 24 significant bits in all.
 
     Its size decides how far products are truncated, which the dealer sees: a number is part of the
-    program, as its text is. Two halves of 8 bits leave room for x up to 2^38.
+    program, as its text is. Two halves of 12 bits leave room for x up to 2^34.
     """
     mantissa, exponent = math.frexp(value)
     scaled, bits = round(math.ldexp(mantissa, _NUMBER_BITS)), _NUMBER_BITS - exponent

@@ -14,6 +14,7 @@ from crypten.cryptensor import CrypTensor
 from mpcpriv.engine import session
 from mpcpriv.engine.encoding import FRACTIONAL_BITS, RING_LIMIT
 from mpcpriv.engine.protocol.compare import below
+from mpcpriv.engine.protocol.piecewise import RELU, evaluate
 from mpcpriv.engine.protocol.tournament import tournament
 from mpcpriv.engine.tensor.arithmetic import Arithmetic, _geometry
 from mpcpriv.errors import Unsupported
@@ -64,6 +65,19 @@ class Comparison(Arithmetic):
     __eq__ = eq
     __ne__ = ne
     __hash__ = Arithmetic.__hash__
+
+    def relu(self) -> Self:
+        """max(x, 0), exactly; four rounds."""
+        return self.relu_and_slope()[0]
+
+    def relu_and_slope(self) -> tuple[Self, Self]:
+        """max(x, 0) and [x >= 0], in four rounds together."""
+        value, slope = evaluate(session.current(), RELU, self._tensor)
+        return self.of(value, self.bits), self.of(slope, 0)
+
+    def abs(self) -> Self:
+        """The magnitude, exactly; four rounds."""
+        return self.relu().mul(2).sub(self.detach())
 
     def where(self, condition: Any, y: Any) -> Self:
         """`self` where `condition` is 1, else `y`; the condition public or shared, 0 or 1."""

@@ -9,34 +9,24 @@ from __future__ import annotations
 import math
 from typing import Any, Self
 
-import crypten
-import numpy as np
 import torch
 
 from mpcpriv.engine import session
 from mpcpriv.engine.correlation.bits import DaBit
 from mpcpriv.engine.encoding import FRACTIONAL_BITS
-from mpcpriv.engine.protocol import elementary
+from mpcpriv.engine.protocol import bounded, elementary
 from mpcpriv.engine.protocol.compare import land
-from mpcpriv.engine.protocol.spline import Spline, evaluate, symmetric
-from mpcpriv.engine.protocol.truncate import truncate
 from mpcpriv.engine.tensor.base import Shares
 from mpcpriv.engine.tensor.comparison import Comparison
 from mpcpriv.errors import Unsupported
-
-_SIGMOID = Spline.fit(lambda x: 1 / (1 + np.exp(-x)), symmetric(0.68, 1.65, 3.2, 5, 7.2, 10.5), 0.0, 1.0)
-_ERF = Spline.fit(np.vectorize(math.erf), symmetric(0.3, 0.73, 1.22, 1.85, 2.5, 3.3), -1.0, 1.0)
-_COS = Spline.fit(lambda t: np.cos(2 * np.pi * t), np.linspace(-1, 1, 33), 1.0, 1.0)
-_SIN = Spline.fit(lambda t: np.sin(2 * np.pi * t), np.linspace(-1, 1, 33), 0.0, 0.0)
-_TANH = Spline.fit(np.tanh, symmetric(0.3, 0.74, 1.4, 2.1, 2.9, 4.2, 5.3), -1.0, 1.0)
 
 
 class SharedTensor(Comparison):
     """The encrypted tensor: what `crypten.cryptensor` makes once mpcpriv is active."""
 
     def sigmoid(self) -> Self:
-        """1 / (1 + e^-x), off by less than 1e-4 for every x that can be encoded; eight rounds."""
-        return self.of(evaluate(session.current(), _SIGMOID, self.at(FRACTIONAL_BITS)))
+        """1 / (1 + e^-x), off by less than 1e-4 for every x that can be encoded; five rounds."""
+        return self.of(bounded.sigmoid(session.current(), self.at(FRACTIONAL_BITS)))
 
     def cos(self) -> Self:
         """cos x, off by less than 1e-4 + 2e-5 abs(x)."""
@@ -47,15 +37,15 @@ class SharedTensor(Comparison):
         return self.cossin()[1]
 
     def erf(self) -> Self:
-        """The error function, off by less than 2e-4 for every x that can be encoded; eight rounds."""
-        return self.of(evaluate(session.current(), _ERF, self.at(FRACTIONAL_BITS)))
+        """The error function, off by less than 2e-4 for every x that can be encoded; five rounds."""
+        return self.of(bounded.erf(session.current(), self.at(FRACTIONAL_BITS)))
 
     def exp(self) -> Self:
-        """e^x, to a relative 4e-4 or 2^-15 absolute; 0 below -12, e^30 from 30 on. 15 rounds."""
+        """e^x, to a relative 5e-4 or 2^-15 absolute; 0 below -12, e^30 from 30 on. Eight rounds."""
         return self.of(elementary.exp(session.current(), self.at(FRACTIONAL_BITS)))
 
     def log(self, input_in_01: bool = False) -> Self:
-        """ln x for x >= 2^-16, off by less than 1e-4; -11.78 for x <= 0, 20.1 from 2^29 on. 13 rounds.
+        """ln x for x >= 2^-16, off by less than 1e-4; -11.78 for x <= 0, 20.1 from 2^29 on. Ten rounds.
 
         Args:
             input_in_01: no matter here; CrypTen needs to be told.
@@ -63,26 +53,25 @@ class SharedTensor(Comparison):
         return self.of(elementary.log(session.current(), self.at(FRACTIONAL_BITS)))
 
     def reciprocal(self, input_in_01: bool = False) -> Self:
-        """1/x for abs(x) >= 2^-16, to a relative 1e-4 or 2^-15 absolute; 0 for 0. 21 rounds.
+        """1/x for abs(x) >= 2^-16, to a relative 1e-4 or 2^-15 absolute; 0 for 0. Twelve rounds.
 
         Args:
-            input_in_01: x is known to be positive, which saves five rounds.
+            input_in_01: no matter here; CrypTen needs to be told.
         """
-        positive = input_in_01 or crypten.cfg.functions.reciprocal_all_pos
-        return self.of(elementary.reciprocal(session.current(), self.at(FRACTIONAL_BITS), positive))
+        return self.of(elementary.reciprocal(session.current(), self.at(FRACTIONAL_BITS)))
 
     def sqrt(self) -> Self:
-        """The square root, to a relative 1e-4 or 2^-15; 0 for x < 0, 2^14.5 from 2^29 on. 15 rounds."""
+        """The square root, to a relative 1e-4 or 2^-15; 0 for x < 0, 2^14.5 from 2^29 on. Twelve rounds."""
         return self.of(elementary.sqrt(session.current(), self.at(FRACTIONAL_BITS)))
 
     def inv_sqrt(self) -> Self:
-        """1 / sqrt(x) for x >= 2^-16, to a relative 1e-4 or 2^-15; 0 for x <= 0. 15 rounds."""
+        """1 / sqrt(x) for x >= 2^-16, to a relative 1e-4 or 2^-15; 0 for x <= 0. Twelve rounds."""
         return self.of(elementary.inv_sqrt(session.current(), self.at(FRACTIONAL_BITS)))
 
     def softmax(self, dim: int) -> Self:
         """As `torch.softmax`, to 1e-4; the maximum is subtracted first."""
         powers = (self - self.max(dim, keepdim=True)[0]).exp()
-        result: Self = powers * powers.sum(dim, keepdim=True).reciprocal(input_in_01=True)
+        result: Self = powers * powers.sum(dim, keepdim=True).reciprocal()
         return result
 
     def log_softmax(self, dim: int) -> Self:
@@ -120,16 +109,13 @@ class SharedTensor(Comparison):
         return result
 
     def cossin(self) -> tuple[Self, Self]:
-        """cos x and sin x, off by less than 1e-4 + 2e-5 abs(x); 18 rounds."""
-        s = session.current()
-        turns = self.mul(1 / (2 * math.pi)).share
-        (whole,) = truncate(s, [(turns, FRACTIONAL_BITS)])
-        rest = turns - (whole << FRACTIONAL_BITS)  # in (-1, 1): the truncation may round up
-        return self.of(evaluate(s, _COS, rest)), self.of(evaluate(s, _SIN, rest))
+        """cos x and sin x, off by less than 1e-4 + 2e-5 abs(x); seven rounds."""
+        cosine, sine = bounded.turn(session.current(), self.mul(1 / (2 * math.pi)).share)
+        return self.of(cosine), self.of(sine)
 
     def tanh(self) -> Self:
-        """tanh(x), off by less than 2e-4 for every x that can be encoded; eight rounds."""
-        return self.of(evaluate(session.current(), _TANH, self.at(FRACTIONAL_BITS)))
+        """tanh(x), off by less than 2e-4 for every x that can be encoded; five rounds."""
+        return self.of(bounded.tanh(session.current(), self.at(FRACTIONAL_BITS)))
 
     @classmethod
     def rand(cls, *sizes: Any, device: Any = None) -> Self:
