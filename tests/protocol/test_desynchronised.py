@@ -130,6 +130,19 @@ def test_a_difference_in_what_was_shared_is_said_to_be_in_the_past() -> None:
     assert all("after a different history" in text for text in said)
 
 
+def test_the_same_bytes_in_another_shape_are_not_the_same_operation() -> None:
+    def opens_shape(*shape: int) -> Callable[[Session], None]:
+        def program(session: Session) -> None:
+            session.open("x", [torch.zeros(shape).long()])
+            session.open("x", [torch.zeros(shape).long()])
+
+        return program
+
+    said = [str(e) for e in failures([opens_shape(2, 3), opens_shape(3, 2)]) if isinstance(e, Desynchronised)]
+    assert said
+    assert all("x int64[2, 3]" in text and "x int64[3, 2]" in text for text in said)
+
+
 @pytest.mark.parametrize("n", [2, 3])
 def test_other_recipients_at_one_party_are_noticed_by_all_who_still_expect_something(n: int) -> None:
     found = failures([opens_to_bob, *[opens] * (n - 1)])
