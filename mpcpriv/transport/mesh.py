@@ -54,6 +54,10 @@ FAREWELL: Final = 1.5
 """Seconds that the word of a failure has to reach the peers before the connections are cut."""
 
 
+_OVERHEAD: Final = 512
+"""Bytes that an unread message takes besides its body: empty ones fill an inbox, too."""
+
+
 class _Stop:
     """In an outbox: look at `Link.halted`."""
 
@@ -167,7 +171,7 @@ class Mesh(Transport):
                     message = link.inbox.popleft()
                     if link.unread >= self.limits.inbox:
                         link.room.notify_all()
-                    link.unread -= len(message)
+                    link.unread -= len(message) + _OVERHEAD
                     return message
                 if link.finished:
                     self._excuse = PeerFinished(
@@ -283,7 +287,7 @@ class Mesh(Transport):
     def _arrive(self, link: Link, body: memoryview) -> None:
         with self._lock:
             link.inbox.append(body)
-            link.unread += len(body)
+            link.unread += len(body) + _OVERHEAD
             link.traffic.messages_received += 1
             link.traffic.bytes_received += wire_size(len(body), self.limits.chunk)
             link.arrived.notify()
