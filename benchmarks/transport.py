@@ -1,152 +1,74 @@
-"""Two processes on this machine: gRPC with mutual TLS against gloo without, turn by turn in one run.
+"""Openings on this machine beside gloo: two parties and a dealer over gRPC with mutual TLS, turn by turn.
 
-python benchmarks/transport.py
+    python benchmarks/transport.py
 
-Latency: an exchange of 8 bytes (each sends 8 bytes to the other and receives 8) against gloo's all-reduce of
-8 bytes. Throughput: each sends 64 MB to the other and receives 64 MB at the same time; bytes one way over
-the time of the whole exchange. The first round warms up and is not counted.
+Small: an opening of 8 bytes (each party sends its 8 bytes to the other, both add) against gloo's all-reduce
+of 8 bytes, without TLS, between the same two processes. Big: an opening of 64 MB, in MB/s in each direction:
+bytes one way over the time of the whole opening, with the addition. The first round warms up and does not
+count. Nothing here is asserted.
 """
 
 from __future__ import annotations
 
-import os
-import socket
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
-from pathlib import Path
+from collections.abc import Callable
 
 import torch
 import torch.distributed
 
-from mpcpriv.transport.base import Limits
-from mpcpriv.transport.grpc import GrpcServerPort, GrpcTransport
-from mpcpriv.transport.tls import load_certificate, load_identity, save_identity, throw_away
+import mpcpriv
+from mpcpriv.engine import session
 
-NAMES = ("alice", "bob")
-JOB = bytes(16)
 ROUNDS = 6
 SMALL = 400
 BIG = 64_000_000
 BIG_PER_ROUND = 4
 LATENCY_RATIO = 3.0
-THROUGHPUT = 400.0  # MB/s, each direction
+THROUGHPUT = 400.0
 
 
-def small_exchange(transport: GrpcTransport, times: int) -> float:
-    """Seconds of one exchange of 8 bytes."""
-    peer = 1 - transport.rank
-    body = bytes(8)
+def seconds(operation: Callable[[], object], times: int) -> float:
+    """Of one run, the parties starting together."""
+    torch.distributed.barrier()
     began = time.perf_counter()
     for _ in range(times):
-        transport.send(peer, body)
-        transport.recv(peer)
+        operation()
     return (time.perf_counter() - began) / times
 
 
-def gloo_reduce(times: int) -> float:
-    """Seconds of one all-reduce of 8 bytes."""
-    value = torch.zeros(1, dtype=torch.int64)
-    began = time.perf_counter()
-    for _ in range(times):
-        torch.distributed.all_reduce(value)
-    return (time.perf_counter() - began) / times
-
-
-def big_exchange(transport: GrpcTransport, body: bytes) -> float:
-    """MB/s in each direction."""
-    peer = 1 - transport.rank
-    transport.send(peer, b"ready")
-    transport.recv(peer)
-    began = time.perf_counter()
-    transport.send(peer, body)
-    received = transport.recv(peer)
-    elapsed = time.perf_counter() - began
-    if len(received) != len(body):
-        raise RuntimeError(f"{len(received)} bytes came instead of {len(body)}")
-    return len(body) / elapsed / 1e6
-
-
-def member(folder: Path, rank: int, gloo_port: int) -> None:
-    """One side; alice prints."""
-    torch.set_num_threads(1)
-    members = [load_certificate(folder / f"{name}.crt", party=name) for name in NAMES]
-    identity = load_identity(folder / f"{NAMES[rank]}.crt", folder / f"{NAMES[rank]}.key")
-    port = GrpcServerPort.bind(identity, members, "127.0.0.1:0")
-    print(port.port, flush=True)
-    table = sys.stdin.readline().split()
-    transport = port.connect(table, job=JOB, limits=Limits(connect=60))
+def party(rendezvous: str) -> list[tuple[float, float, float]]:
+    """What each of the two processes runs: (our small opening, gloo's, our big one) in seconds, by round."""
+    s = session.current()
     torch.distributed.init_process_group(
-        "gloo", init_method=f"tcp://127.0.0.1:{gloo_port}", rank=rank, world_size=2
+        "gloo", init_method=f"file://{rendezvous}", rank=s.rank, world_size=s.size
     )
-    body = os.urandom(BIG)
-    theirs, ours, rates = [], [], []
-    for number in range(ROUNDS + 1):
-        gloo = gloo_reduce(SMALL) * 1e6
-        mine = small_exchange(transport, SMALL) * 1e6
-        round_rates = [big_exchange(transport, body) for _ in range(BIG_PER_ROUND)]
-        if number:
-            theirs.append(gloo)
-            ours.append(mine)
-            rates.extend(round_rates)
-            if rank == 0:
-                shown = " ".join(f"{rate:5.0f}" for rate in round_rates)
-                print(
-                    f"round {number}: 8 B gloo {gloo:5.0f} us, mpcpriv {mine:5.0f} us ({mine / gloo:4.2f}x)"
-                    f" | 64 MB both ways, MB/s each: {shown}",
-                    flush=True,
-                )
-    if rank == 0:
-        ratio = statistics.median(mine / gloo for mine, gloo in zip(ours, theirs, strict=True))
-        rate = statistics.median(rates)
-        print(
-            f"latency: median {ratio:.2f}x gloo; target at most {LATENCY_RATIO:g}x: "
-            f"{_met(ratio <= LATENCY_RATIO)}"
+    small, big = torch.zeros(1, dtype=torch.int64), torch.zeros(BIG // 8, dtype=torch.int64)
+    rounds = [
+        (
+            seconds(lambda: s.open("small", [small]), SMALL),
+            seconds(lambda: torch.distributed.all_reduce(small), SMALL),
+            seconds(lambda: s.open("big", [big]), BIG_PER_ROUND),
         )
-        print(
-            f"throughput: median {rate:.0f} MB/s each way; target {THROUGHPUT:g} MB/s: "
-            f"{_met(rate >= THROUGHPUT)}"
-        )
-    transport.close()
+        for _ in range(ROUNDS + 1)
+    ]
     torch.distributed.destroy_process_group()
+    return rounds[1:]
 
 
-def main() -> int:
-    """Starts both sides and relays alice's lines."""
-    with tempfile.TemporaryDirectory() as name, socket.create_server(("127.0.0.1", 0)) as probe:
-        folder = Path(name)
-        for identity in throw_away(NAMES):
-            save_identity(identity, folder / f"{identity.party}.crt", folder / f"{identity.party}.key")
-        gloo_port = probe.getsockname()[1]
-        probe.close()
-        processes = [
-            subprocess.Popen(
-                [sys.executable, __file__, name, str(rank), str(gloo_port)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-            )
-            for rank in range(2)
-        ]
-        ports = [process.stdout.readline().strip() for process in processes if process.stdout]
-        table = " ".join(f"127.0.0.1:{port}" for port in ports) + "\n"
-        for process in processes:
-            if process.stdin:
-                process.stdin.write(table)
-                process.stdin.flush()
-        for line in processes[0].stdout or ():
-            print(line, end="", flush=True)
-        return max(process.wait() for process in processes)
-
-
-def _met(yes: bool) -> str:
-    return "met" if yes else "MISSED"
+def main() -> None:
+    """Prints the rounds and their medians beside the targets."""
+    with tempfile.TemporaryDirectory() as folder:
+        rounds = mpcpriv.launch(party, parties=2, args=(f"{folder}/rendezvous",))[0]
+    print(f"{'round':>6}{'opening, 8 B':>15}{'gloo, 8 B':>15}{'ratio':>8}{'opening, 64 MB':>18}")
+    lines = [(ours * 1e6, gloo * 1e6, ours / gloo, BIG / big / 1e6) for ours, gloo, big in rounds]
+    for number, line in enumerate(lines, 1):
+        print(f"{number:>6}{line[0]:>12.0f} us{line[1]:>12.0f} us{line[2]:>8.2f}{line[3]:>13.0f} MB/s")
+    ratio, speed = (statistics.median(line[i] for line in lines) for i in (2, 3))
+    print(f"median ratio {ratio:.2f} (target: at most {LATENCY_RATIO:g})")
+    print(f"median {speed:.0f} MB/s in each direction (target: at least {THROUGHPUT:g})")
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        member(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
-    else:
-        sys.exit(main())
+    main()

@@ -80,6 +80,14 @@ def test_a_repeated_step_is_foreseen() -> None:
     assert books.most_ahead <= MOST_AHEAD
 
 
+def test_a_loop_is_followed_beyond_its_next_turn_in_few_messages() -> None:
+    lookahead = Lookahead()
+    for request in STEP * 10:
+        lookahead.take(request)
+    messages = [asked for request in STEP * 100 if (asked := lookahead.take(request)[2])]
+    assert len(messages) <= 100 * len(STEP) / (MOST_AHEAD / 2) + 1
+
+
 def test_a_program_that_never_repeats_wastes_nothing() -> None:
     books = Books()
     for k in range(1000):

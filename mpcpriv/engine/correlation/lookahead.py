@@ -16,7 +16,7 @@ from mpcpriv.engine.correlation.base import Correlation
 
 CONTEXT: Final = 6
 """How many requests must repeat before anything is predicted."""
-MOST_AHEAD: Final = 256
+MOST_AHEAD: Final = 64
 """Requests asked for and not yet used, at most."""
 MOST_BYTES: Final = 64 << 20
 """Bytes of corrections asked for and not yet used, at most: what bounds a party's and the dealer's memory."""
@@ -78,8 +78,10 @@ class Lookahead:
 
     def _foresee(self, asked: list[Correlation]) -> None:
         assert self._cursor is not None
-        while len(self._waiting) < self._window and self._cursor < len(self._past):
-            request = self._past[self._cursor]
+        while len(self._waiting) < self._window:
+            # What is waiting will be the past: so a loop is followed beyond its next turn.
+            ahead = self._cursor - len(self._past)
+            request = self._past[self._cursor] if ahead < 0 else self._waiting[ahead][1]
             if self._bytes + request.dealt_bytes > MOST_BYTES:
                 break
             self._cursor += 1

@@ -73,7 +73,7 @@ class Shares(CrypTensor):  # type: ignore[misc]
             self._tensor = torch.empty(0, dtype=torch.int64)
             return
         s = session.current()
-        if src not in range(s.size):
+        if isinstance(src, bool) or src not in range(s.size):
             raise UsageError(f"src={src!r}: the parties have ranks 0 to {s.size - 1}")
         owner = s.rank == src
         if owner and tensor is None:
