@@ -290,9 +290,15 @@ def _mend_functions() -> None:
         """CrypTen ignores `dim` when all tensors are plain (C10)."""
         if all(isinstance(t, torch.Tensor) for t in tensors):
             return torch.cat(tensors, dim=dim)
-        return plain_cat(tensors, dim=dim)
+        return plain_cat(_lifted(tensors), dim=dim)
 
-    crypten.where, crypten.cat = where, cat
+    plain_stack = crypten.stack
+
+    def stack(tensors: list[Any], dim: int = 0) -> Any:
+        """CrypTen refuses a plain tensor among encrypted ones."""
+        return plain_stack(_lifted(tensors), dim=dim)
+
+    crypten.where, crypten.cat, crypten.stack = where, cat, stack
 
 
 def _mend_gradients() -> None:
@@ -300,6 +306,13 @@ def _mend_gradients() -> None:
     from mpcpriv.engine.gradients import register
 
     register()
+
+
+def _lifted(tensors: Sequence[Any]) -> list[Any]:
+    """Public tensors among encrypted ones as public constants."""
+    from mpcpriv.engine.tensor import SharedTensor
+
+    return [t if isinstance(t, SharedTensor) else SharedTensor.constant(t) for t in tensors]
 
 
 def _refuse_silent_encryption() -> None:

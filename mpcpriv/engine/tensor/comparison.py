@@ -6,8 +6,10 @@ shape, and nothing is opened but masked values.
 
 from __future__ import annotations
 
-from typing import Any, Self
+from collections.abc import Callable
+from typing import Any, Final, Self
 
+import crypten
 import torch
 from crypten.cryptensor import CrypTensor
 
@@ -65,6 +67,25 @@ class Comparison(Arithmetic):
     __eq__ = eq
     __ne__ = ne
     __hash__ = Arithmetic.__hash__
+
+    @classmethod
+    def __torch_function__(
+        cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Lets torch's functions take an encrypted tensor, and a public one stand on the left of it.
+
+        Raises:
+            Unsupported: a function that the encrypted tensor does not have.
+        """
+        kwargs = kwargs or {}
+        name = func.__name__
+        if name in ("cat", "stack"):
+            return getattr(crypten, name)(*args, **kwargs)
+        if args and isinstance(args[0], Comparison) and hasattr(args[0], name):
+            return getattr(args[0], name)(*args[1:], **kwargs)
+        if len(args) == 2 and isinstance(args[1], Comparison) and name in _PUBLIC_LEFT and not kwargs:
+            return _PUBLIC_LEFT[name](*args)
+        raise Unsupported(f"torch.{name} of an encrypted tensor is not offered")
 
     def relu(self) -> Self:
         """max(x, 0), exactly; four rounds."""
@@ -152,6 +173,30 @@ class Comparison(Arithmetic):
         best, hot = tournament(session.current(), windows.reshape(*windows.shape[:-2], kh * kw))
         value = self.of(best, self.bits)
         return (value, self.of(hot.reshape(windows.shape), 0)) if return_indices else value
+
+
+def _matmul_public_left(x: torch.Tensor, y: Comparison) -> Any:
+    """x @ y by transposition."""
+    if y.dim() == 1:
+        return y.matmul(x.transpose(-1, -2) if x.dim() > 1 else x)
+    flipped = y.transpose(-1, -2)
+    return flipped.matmul(x) if x.dim() == 1 else flipped.matmul(x.transpose(-1, -2)).transpose(-1, -2)
+
+
+_PUBLIC_LEFT: Final[dict[str, Callable[[torch.Tensor, Any], Any]]] = {
+    "add": lambda x, y: y.add(x),
+    "sub": lambda x, y: y.neg().add(x),
+    "mul": lambda x, y: y.mul(x),
+    "div": lambda x, y: y.reciprocal().mul(x),
+    "matmul": _matmul_public_left,
+    "lt": lambda x, y: y.gt(x),
+    "le": lambda x, y: y.ge(x),
+    "gt": lambda x, y: y.lt(x),
+    "ge": lambda x, y: y.le(x),
+    "eq": lambda x, y: y.eq(x),
+    "ne": lambda x, y: y.ne(x),
+}
+"""What torch calls when only the right operand is encrypted."""
 
 
 def _index(hot: torch.Tensor) -> torch.Tensor:
