@@ -36,6 +36,9 @@ BESIDE = "def number(rank):\n    return rank + 0.5\n"
 def spawn(*arguments: str | Path, cwd: Path) -> subprocess.Popen[str]:
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     environment.pop("MPCPRIV_MEMBER", None)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A shell that runs the tests in its background has them ignore interrupts, and that is handed down.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     return subprocess.Popen(
         [*COMMAND, *map(str, arguments)],
         cwd=cwd,
