@@ -153,7 +153,9 @@ class Session:
         totals = []
         for i, share in enumerate(frame):
             slot = Slot(tuple(share.shape), share.dtype, group)
-            total = slot.combine(share, received[others[0]][i])
+            # What was received is ours to change: fresh memory would cost more than the sum.
+            total = received[others[0]][i]
+            slot.combine_(total, share)
             for peer in others[1:]:
                 slot.combine_(total, received[peer][i])
             totals.append(total)

@@ -35,10 +35,6 @@ class Slot:
     dtype: torch.dtype = torch.int64
     group: Group = "sum"
 
-    def combine(self, one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-        """The sum of two shares, as a new tensor."""
-        return one + other if self.group == "sum" else one ^ other
-
     def combine_(self, into: torch.Tensor, other: torch.Tensor) -> None:
         """Adds a share to a running total, in place."""
         if self.group == "sum":
