@@ -82,6 +82,9 @@ class Bilinear:
         transposed = "transpose" in self.name
         if len(y) != dims + 2 or len(x) not in (dims + 1, dims + 2) or self.groups < 1:
             raise ValueError
+        geometry = [self.stride, self.padding, self.dilation, *([self.output_padding] if transposed else [])]
+        if any(len(g) != dims for g in geometry) or min(*self.stride, *self.dilation) < 1:
+            raise ValueError
         inputs = y[0] if transposed else y[1] * self.groups
         if x[-dims - 1] != inputs or y[0] % self.groups:
             raise ValueError
