@@ -1,0 +1,13 @@
+"""What holds for all tests."""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import settings
+
+# A loaded machine is slow, not wrong. Where a change is judged, the same examples are tried each time;
+# at a desk, new ones.
+settings.register_profile("desk", deadline=None)
+settings.register_profile("judged", deadline=None, derandomize=True)
+settings.load_profile("judged" if os.environ.get("CI") else "desk")
