@@ -17,7 +17,7 @@ from mpcpriv.engine import session
 from mpcpriv.engine.encoding import FRACTIONAL_BITS, RING_LIMIT
 from mpcpriv.engine.protocol.compare import below
 from mpcpriv.engine.protocol.piecewise import RELU, evaluate
-from mpcpriv.engine.protocol.tournament import tournament
+from mpcpriv.engine.protocol.tournament import place, tournament
 from mpcpriv.engine.tensor.arithmetic import Arithmetic, _geometry
 from mpcpriv.errors import Unsupported
 
@@ -112,7 +112,7 @@ class Comparison(Arithmetic):
     def max(self, dim: int | None = None, keepdim: bool = False, one_hot: bool = True) -> Any:
         """The largest value; along `dim` also where it stands (one-hot, or as an index).
 
-        Of equal values the first counts. ceil(log2 n) comparisons in depth.
+        Of equal values the first counts. Nine rounds for up to ten values, 29 for up to a thousand.
         """
         return self._extreme(dim, keepdim, one_hot, self, with_value=True)
 
@@ -134,14 +134,15 @@ class Comparison(Arithmetic):
     ) -> Any:
         along = -1 if dim is None else dim
         line = key.flatten() if dim is None or key.dim() == 0 else key.transpose(dim, -1)
-        best, hot = tournament(session.current(), line.share)
+        best, winners = tournament(session.current(), line.share)
         value = self.of(best.unsqueeze(-1).transpose(along, -1), self.bits)
+        if dim is None and with_value:
+            return value.squeeze(-1)
+        hot = _one_hot(line.share.shape, winners)
         places = self.of(hot, 0) if one_hot else self.of(_index(hot).unsqueeze(-1))
         where = places.transpose(along, -1)
         if dim is None:
-            value = value.squeeze(-1)
-            where = where.reshape(self._tensor.shape) if one_hot else where.squeeze(-1)
-            return value if with_value else where
+            return where.reshape(self._tensor.shape) if one_hot else where.squeeze(-1)
         if not keepdim:
             value = value.squeeze(dim)
             where = where if one_hot else where.squeeze(dim)
@@ -170,9 +171,12 @@ class Comparison(Arithmetic):
         padded = torch.nn.functional.pad(self._tensor, (pw, pw, ph, ph), value=lowest)
         windows = padded.unfold(-2, (kh - 1) * dh + 1, sh).unfold(-2, (kw - 1) * dw + 1, sw)
         windows = windows[..., ::dh, ::dw]
-        best, hot = tournament(session.current(), windows.reshape(*windows.shape[:-2], kh * kw))
+        lines = windows.reshape(*windows.shape[:-2], kh * kw)
+        best, winners = tournament(session.current(), lines)
         value = self.of(best, self.bits)
-        return (value, self.of(hot.reshape(windows.shape), 0)) if return_indices else value
+        if not return_indices:
+            return value
+        return value, self.of(_one_hot(lines.shape, winners).reshape(windows.shape), 0)
 
 
 def _matmul_public_left(x: torch.Tensor, y: Comparison) -> Any:
@@ -197,6 +201,14 @@ _PUBLIC_LEFT: Final[dict[str, Callable[[torch.Tensor, Any], Any]]] = {
     "ne": lambda x, y: y.ne(x),
 }
 """What torch calls when only the right operand is encrypted."""
+
+
+def _one_hot(shape: tuple[int, ...], winners: list[torch.Tensor]) -> torch.Tensor:
+    """Shares of the place of the maximum along the last dimension of this shape."""
+    s = session.current()
+    if not winners:
+        return torch.full(shape, int(s.rank == 0), dtype=torch.int64)
+    return place(s, winners, shape[-1])
 
 
 def _index(hot: torch.Tensor) -> torch.Tensor:

@@ -16,6 +16,7 @@ from mpcpriv.engine.correlation.bits import DaBit
 from mpcpriv.engine.encoding import FRACTIONAL_BITS
 from mpcpriv.engine.protocol import bounded, elementary
 from mpcpriv.engine.protocol.compare import land
+from mpcpriv.engine.protocol.tournament import tournament
 from mpcpriv.engine.tensor.base import Shares
 from mpcpriv.engine.tensor.comparison import Comparison
 from mpcpriv.errors import Unsupported
@@ -70,15 +71,20 @@ class SharedTensor(Comparison):
 
     def softmax(self, dim: int) -> Self:
         """As `torch.softmax`, to 1e-4; the maximum is subtracted first."""
-        powers = (self - self.max(dim, keepdim=True)[0]).exp()
+        powers = self._below_maximum(dim).exp()
         result: Self = powers * powers.sum(dim, keepdim=True).reciprocal()
         return result
 
     def log_softmax(self, dim: int) -> Self:
         """As `torch.log_softmax`, to 1e-3; the maximum is subtracted first."""
-        logits = self - self.max(dim, keepdim=True)[0]
+        logits = self._below_maximum(dim)
         result: Self = logits - logits.exp().sum(dim, keepdim=True).log()
         return result
+
+    def _below_maximum(self, dim: int) -> Self:
+        line = self.share.transpose(dim, -1)
+        best, _ = tournament(session.current(), line)
+        return self.of(self.share - best.unsqueeze(-1).transpose(dim, -1), self.bits)
 
     def pow(self, p: Any) -> Self:
         """x^p for an integer p, by squaring; negative powers through the reciprocal.

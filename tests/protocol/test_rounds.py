@@ -1,0 +1,91 @@
+"""What each operation costs on the wire: rounds and bytes, exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from mpcpriv.engine.session import Session
+from tests.protocol.parties import run
+
+OPERATIONS: dict[str, tuple[int, Callable[[Any, Any], Any]]] = {
+    "product": (2, lambda x, y: x * y),
+    "matrix product": (2, lambda x, y: x @ y.t()),
+    "square": (2, lambda x, _: x.square()),
+    "product with a public fraction": (1, lambda x, _: x * 0.3),
+    "product with a public power of two": (1, lambda x, _: x * 0.25),
+    "product with a public integer": (0, lambda x, _: x * 7),
+    "product with a public tensor": (1, lambda x, _: x * torch.full((4, 10), 0.3)),
+    "product with a comparison": (5, lambda x, y: (x > 0) * y),
+    "sum": (0, lambda x, y: x + y - 1),
+    "mean": (2, lambda x, _: x.mean()),
+    "comparison": (4, lambda x, y: x < y),
+    "equality": (4, lambda x, y: x == y),
+    "relu": (4, lambda x, _: x.relu()),
+    "abs": (4, lambda x, _: x.abs()),
+    "sigmoid": (5, lambda x, _: x.sigmoid()),
+    "tanh": (5, lambda x, _: x.tanh()),
+    "erf": (5, lambda x, _: x.erf()),
+    "exp": (8, lambda x, _: x.exp()),
+    "log": (10, lambda x, _: x.log()),
+    "reciprocal": (12, lambda x, _: x.reciprocal()),
+    "sqrt": (12, lambda x, _: x.sqrt()),
+    "inv_sqrt": (12, lambda x, _: x.inv_sqrt()),
+    "cos": (7, lambda x, _: x.cos()),
+    "softmax over 10": (31, lambda x, _: x.softmax(1)),
+    "maximum of 10": (9, lambda x, _: x.max(1)),
+    "maximum of 2": (5, lambda x, _: x[:, :2].max(1)),
+}
+
+
+@pytest.mark.parametrize("n", [2, 3])
+def test_rounds_of_each_operation(n: int) -> None:
+    def program(session: Session) -> dict[str, int]:
+        import crypten
+
+        crypten.init()
+        x, y = (crypten.cryptensor(torch.linspace(-2, 3, 40).view(4, 10), src=src) for src in (0, 1))
+        rounds = {}
+        for name, (_, operation) in OPERATIONS.items():
+            before = session.cost.rounds
+            operation(x, y)
+            rounds[name] = session.cost.rounds - before
+        return rounds
+
+    wanted = {name: rounds for name, (rounds, _) in OPERATIONS.items()}
+    assert run(n, program) == [wanted] * n
+
+
+@pytest.mark.parametrize("count", [10, 100, 1000])
+def test_rounds_of_argmax(count: int) -> None:
+    def program(session: Session) -> int:
+        import crypten
+
+        crypten.init()
+        x = crypten.cryptensor(torch.arange(float(count)))
+        before = session.cost.rounds
+        x.argmax()
+        return session.cost.rounds - before
+
+    assert run(2, program)[0] == {10: 9, 100: 19, 1000: 29}[count]
+
+
+def test_bytes_of_a_comparison() -> None:
+    """14 from each party to each other, 60 from the dealer, per element; headers aside."""
+
+    def program(session: Session) -> tuple[int, int]:
+        import crypten
+
+        crypten.init()
+        x = crypten.cryptensor(torch.ones(1000))
+        sent, dealt = session.cost.sent, session.correlations.received
+        x < 0  # noqa: B015
+        return session.cost.sent - sent, session.correlations.received - dealt
+
+    results = run(3, program)
+    for sent, _ in results:
+        assert 0 <= sent - 2 * 14 * 1000 <= 2 * 4 * 256
+    assert 0 <= sum(dealt for _, dealt in results) - 60 * 1000 <= 256
