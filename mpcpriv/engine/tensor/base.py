@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, Self
 
+import crypten
 import torch
 from crypten.cryptensor import CrypTensor
 from crypten.gradients import get_grad_fn
@@ -142,8 +143,24 @@ class Shares(CrypTensor):  # type: ignore[misc]
         """A copy."""
         return self.of(self._tensor.clone(), self.bits)
 
+    def detach(self) -> Self:
+        """The same value, not followed by autograd."""
+        return self.of(self._tensor, self.bits)
+
+    def detach_(self) -> Self:
+        """Autograd follows this tensor no longer; what was made of it before keeps its gradient."""
+        self._reset_gradients()
+        self.requires_grad = False
+        return self
+
     def copy_(self, other: Shares) -> Self:
-        """Takes over the value of `other`, of the same shape; earlier views keep what they held."""
+        """Takes over the value of `other`, of the same shape; earlier views keep what they held.
+
+        Raises:
+            Unsupported: autograd follows `other`, or how this tensor was made.
+        """
+        if CrypTensor.AUTOGRAD_ENABLED and (other.requires_grad or (self.requires_grad and self.children)):
+            raise Unsupported("writing into a tensor has no gradient: use detach(), or no_grad() around it")
         if other.share.shape != self._tensor.shape:
             raise UsageError(f"cannot copy shape {list(other.shape)} into shape {list(self.shape)} in place")
         self._tensor, self.bits = other.share, other.bits
@@ -188,10 +205,33 @@ class Shares(CrypTensor):  # type: ignore[misc]
 
     def __setitem__(self, index: Any, value: Any) -> None:
         value = self.lift(value)
+        if CrypTensor.AUTOGRAD_ENABLED and (value.requires_grad or self.requires_grad):
+            raise Unsupported("x[i] = y has no gradient: use crypten.where or cat, detach() or no_grad()")
         bits = max(self.bits, value.bits)
         fresh = self.at(bits).clone()
         fresh[index] = value.at(bits)
         self._tensor, self.bits = fresh, bits
+
+    def __iadd__(self, other: Any) -> Any:
+        return self._updated("add", other)
+
+    def __isub__(self, other: Any) -> Any:
+        return self._updated("sub", other)
+
+    def __imul__(self, other: Any) -> Any:
+        return self._updated("mul", other)
+
+    def __itruediv__(self, other: Any) -> Any:
+        return self._updated("div", other)
+
+    def _updated(self, operation: str, other: Any) -> Any:
+        """x += y: in place, or a new tensor where autograd follows (other names keep the old value)."""
+        follows = self.requires_grad or (isinstance(other, Shares) and other.requires_grad)
+        if not (CrypTensor.AUTOGRAD_ENABLED and follows):
+            return getattr(self, operation + "_")(other)
+        if self.requires_grad and not self.children:
+            raise Unsupported(f"{operation} in place on a leaf that requires a gradient: use no_grad()")
+        return getattr(self, operation)(other)
 
     def lift(self, value: Any) -> Shares:
         """`value` itself when encrypted, else as a public constant."""
@@ -215,6 +255,68 @@ class Shares(CrypTensor):  # type: ignore[misc]
         bits = max(self.bits, value.bits)
         return self.of(self.at(bits).scatter(dim, index, value.at(bits)), bits)
 
+    @property
+    def ndim(self) -> int:
+        """The number of dimensions."""
+        return self._tensor.dim()
+
+    @property
+    def T(self) -> Any:  # noqa: N802 - torch's name
+        """All dimensions in reverse."""
+        return self.permute(list(range(self.ndim))[::-1])
+
+    @property
+    def mT(self) -> Any:  # noqa: N802 - torch's name
+        """The last two dimensions exchanged."""
+        return self.transpose(-1, -2)
+
+    def split(self, split_size: int | Sequence[int], dim: int = 0) -> tuple[Any, ...]:
+        """As `torch.split`."""
+        wanted = split_size if isinstance(split_size, int) else list(split_size)
+        sizes = [piece.numel() for piece in torch.split(torch.arange(self._tensor.shape[dim]), wanted)]
+        return tuple(self.narrow(dim, sum(sizes[:i]), size) for i, size in enumerate(sizes))
+
+    def chunk(self, chunks: int, dim: int = 0) -> tuple[Any, ...]:
+        """As `torch.chunk`."""
+        sizes = [piece.numel() for piece in torch.arange(self._tensor.shape[dim]).chunk(chunks)]
+        return self.split(sizes, dim)
+
+    def unbind(self, dim: int = 0) -> tuple[Any, ...]:
+        """As `torch.unbind`."""
+        return tuple(self.narrow(dim, i, 1).squeeze(dim) for i in range(self._tensor.shape[dim]))
+
+    def expand_as(self, other: Any) -> Any:
+        """As `torch.Tensor.expand_as`."""
+        return self.expand(tuple(other.shape))
+
+    def prod(self, dim: int | None = None, keepdim: bool = False) -> Any:
+        """As `torch.prod`; ceil(log2 n) products in depth."""
+        if dim is None:
+            return self.flatten().prod(0)
+        result, size = self, self._tensor.shape[dim]
+        if size == 0:
+            shape = [1 if i == dim % self.ndim else n for i, n in enumerate(self._tensor.shape)]
+            result, size = self.constant(torch.ones(shape)), 1
+        while size > 1:
+            half = size // 2
+            pairs = result.narrow(dim, 0, half) * result.narrow(dim, half, half)
+            rest = [result.narrow(dim, size - 1, 1)] if size % 2 else []
+            result = crypten.cat([pairs, *rest], dim=dim) if rest else pairs
+            size = half + len(rest)
+        return result if keepdim else result.squeeze(dim)
+
+    def std(self, dim: Any = None, unbiased: bool = True, keepdim: bool = False) -> Any:
+        """As `torch.Tensor.std`."""
+        return self.var(dim, unbiased=unbiased, keepdim=keepdim).sqrt()
+
+    def cosine_similarity(self, other: Any, dim: int = 1, eps: float = 1e-8) -> Any:
+        """As `torch.nn.functional.cosine_similarity`; `eps` is less than can be held and counts as 0."""
+        del eps
+        if not isinstance(other, Shares):
+            other = self.constant(other)
+        norms = self.square().sum(dim).inv_sqrt() * other.square().sum(dim).inv_sqrt()
+        return (self * other).sum(dim) * norms
+
     @staticmethod
     def cat(tensors: Sequence[Any], dim: int = 0) -> Shares:
         """As `torch.cat`; public tensors among them become constants."""
@@ -237,7 +339,9 @@ class Shares(CrypTensor):  # type: ignore[misc]
         if filling.share.dim() != 0:
             raise UsageError("pad needs a value without dimensions")
         bits = max(self.bits, filling.bits)
-        padded = torch.nn.functional.pad(self.at(bits), list(pad), value=int(filling.at(bits).item()))
+        inside = torch.nn.functional.pad(torch.ones_like(self._tensor), list(pad))
+        # torch takes the value through a float, which has too few bits for a share.
+        padded = torch.nn.functional.pad(self.at(bits), list(pad)) + (1 - inside) * filling.at(bits)
         return self.of(padded, bits)
 
     def to(self, *args: Any, **kwargs: Any) -> Self:

@@ -1,58 +1,15 @@
-"""Autograd functions of CrypTen that are registered anew, each with its reason."""
+"""The gradient of batch normalisation."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from crypten.gradients import FUNCTION_REGISTRY, AutogradFunction
-
+from mpcpriv.engine.gradients.structure import Function
 from mpcpriv.engine.tensor import SharedTensor
 from mpcpriv.errors import UsageError
 
 
-class ReLU(AutogradFunction):  # type: ignore[misc]
-    """CrypTen compares and then multiplies; one piecewise function gives the value and the slope."""
-
-    @staticmethod
-    def forward(ctx: Any, input: SharedTensor) -> SharedTensor:
-        """max(x, 0)."""
-        value, slope = input.relu_and_slope()
-        ctx.save_for_backward(slope)
-        return value
-
-    @staticmethod
-    def backward(ctx: Any, grad_output: SharedTensor) -> SharedTensor:
-        """The gradient where x >= 0."""
-        (slope,) = ctx.saved_tensors
-        return grad_output.mul(slope)
-
-
-class Variance(AutogradFunction):  # type: ignore[misc]
-    """CrypTen's has `unbiased` inverted and ignores `dim` as a keyword (C10)."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, x: SharedTensor, dim: Any = None, unbiased: bool = True, keepdim: bool = False
-    ) -> SharedTensor:
-        """As `torch.Tensor.var`."""
-        result = x.var(dim, unbiased=unbiased, keepdim=keepdim)
-        ctx.save_multiple_for_backward((x, dim, unbiased, keepdim, result))
-        return result
-
-    @staticmethod
-    def backward(ctx: Any, grad_output: SharedTensor) -> SharedTensor:
-        """2 (x - mean) / (n - 1), or / n."""
-        x, dim, unbiased, keepdim, result = ctx.saved_tensors
-        centred = x - (x.mean() if dim is None else x.mean(dim, keepdim=True))
-        if dim is not None and not keepdim:
-            for place in sorted(d % x.dim() for d in ([dim] if isinstance(dim, int) else dim)):
-                grad_output = grad_output.unsqueeze(place)
-        count = x.nelement() // result.nelement() - int(unbiased)
-        gradient: SharedTensor = centred.mul(grad_output).mul(2 / count)
-        return gradient
-
-
-class BatchNorm(AutogradFunction):  # type: ignore[misc]
+class BatchNorm(Function):
     """CrypTen's relies on its inverted variance, and stores the biased one (C10, C12).
 
     Ioffe, Szegedy, "Batch Normalization", ICML 2015, algorithm 1 and section 3.
@@ -109,8 +66,3 @@ class BatchNorm(AutogradFunction):  # type: ignore[misc]
             along = normalised * (by_normalised * normalised).mean(over, keepdim=True)
             by_normalised = by_normalised - by_normalised.mean(over, keepdim=True) - along
         return by_normalised * scale, by_weight, by_bias
-
-
-def register() -> None:
-    """Puts these in the place of CrypTen's."""
-    FUNCTION_REGISTRY.update({"relu": ReLU, "var": Variance, "batchnorm": BatchNorm})

@@ -1,0 +1,39 @@
+"""Autograd of encrypted tensors: CrypTen's functions that are registered anew, and the way back through them.
+
+`graph.py` records and goes back. The others hold the gradients, each with what was wrong with CrypTen's:
+`structure.py` (indices, shapes, joins), `arithmetic.py`, `reduction.py`, `functions.py`, `convolution.py`,
+`normalisation.py` and `loss.py`.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from crypten.cryptensor import CrypTensor
+from crypten.gradients import FUNCTION_REGISTRY
+
+from mpcpriv.engine.gradients import graph
+from mpcpriv.engine.gradients.arithmetic import ARITHMETIC
+from mpcpriv.engine.gradients.convolution import CONVOLUTION
+from mpcpriv.engine.gradients.functions import FUNCTIONS
+from mpcpriv.engine.gradients.loss import LOSSES
+from mpcpriv.engine.gradients.normalisation import BatchNorm
+from mpcpriv.engine.gradients.reduction import REDUCTION
+from mpcpriv.engine.gradients.structure import STRUCTURE
+
+COMPOSED: Final = ("norm", "polynomial", "dot", "ger", "cosine_similarity")
+"""CrypTen's gradients of these are wrong; made of others, they need none of their own."""
+
+
+def register() -> None:
+    """Puts these in the place of CrypTen's."""
+    for name in COMPOSED:
+        FUNCTION_REGISTRY.pop(name, None)
+    tables = (STRUCTURE, ARITHMETIC, REDUCTION, FUNCTIONS, CONVOLUTION, LOSSES, {"batchnorm": BatchNorm})
+    for table in tables:
+        for name, function in table.items():
+            function.name = name
+            FUNCTION_REGISTRY[name] = function
+    CrypTensor._get_autograd_forward_function = graph.recorded  # noqa: SLF001 - what all calls go through
+    CrypTensor.backward = graph.backward
+    graph.guard()
