@@ -1,0 +1,21 @@
+"""The table of functions in docs/functions.md is what the engine does."""
+
+from __future__ import annotations
+
+from benchmarks.functions import TABLE, measure
+
+
+def test_the_documented_table_holds() -> None:
+    documented = {
+        cells[0]: cells for line in TABLE.read_text().splitlines() if (cells := line.strip("| ").split(" | "))
+    }
+    for row in measure(points=4000):
+        cells = documented[row.function.name]
+        measured = row.line().strip("| ").split(" | ")
+        assert measured[:3] == cells[:3], row.function.name
+        # Fewer points find a smaller error, but for the luck of rounding: one unit of fixed point.
+        assert row.error <= float(cells[3]) + 2**-16, row.function.name
+        assert row.error <= 1e-3, row.function.name
+        assert measured[4] == cells[4], f"{row.function.name}: rounds"
+        for place in (5, 6):  # frame headers weigh more with fewer points
+            assert 0 <= int(measured[place]) - int(cells[place]) <= 2, row.function.name
