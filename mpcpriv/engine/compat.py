@@ -50,6 +50,7 @@ def install() -> None:
         _skip_validation()
         _mend_functions()
         _mend_gradients()
+        _mend_models()
         _refuse_silent_encryption()
         done.append(True)
 
@@ -314,6 +315,13 @@ def _mend_gradients() -> None:
         return x.cross_entropy(y, skip_forward=self.skip_forward)
 
     CrossEntropyLoss.forward = forward
+
+
+def _mend_models() -> None:
+    """Conversion, losses and layers that are wrong or missing (C9, C10, C12, S9): `engine.models`."""
+    from mpcpriv.engine.models.install import install as install_models
+
+    install_models()
 
 
 def _lifted(tensors: Sequence[Any]) -> list[Any]:

@@ -1,0 +1,7 @@
+"""Models under CrypTen's names: converted from torch, trained, kept encrypted.
+
+In reading order: `kinds` and `shapes` (what plain and encrypted tensors share), `functions` and `layers`
+(layers as functions of either), `operators` (torch's operators by name), `program` (an architecture as
+a list of steps), `converted` (the module that runs it), `convert` (from a torch model, checked);
+`losses`, `modules`, `optimisers`; `install` puts them into `crypten.nn` and `crypten.optim`.
+"""
