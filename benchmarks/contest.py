@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import queue
+import signal
 import socket
 import statistics
 import subprocess
@@ -25,6 +26,13 @@ PROGRAM: Final = ROOT / "benchmarks" / "workloads.py"
 PARTIES: Final = ("alice", "bob", "carol", "dave", "erin", "frank", "grace", "heidi")
 DEALER: Final = "dealer"
 _CLI: Final = (sys.executable, "-c", "from mpcpriv.cli import app; app()")
+_DIE_WITH_PARENT: Final = (
+    (sys.executable, "-S", "-c")
+    + ("import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 9, 0, 0, 0); os.execv(sys.argv[1], sys.argv[1:])",)
+    if sys.platform == "linux"
+    else ()
+)
+"""Before a command: the kernel kills it when we die, whatever we die of."""
 _PATIENCE: Final = 120.0  # seconds for any one answer
 _HEAD_START: Final = 0.1  # seconds from a command to when all processes begin
 
@@ -140,7 +148,7 @@ class Contestant:
         path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
         with self.place.inside(host):
             process = subprocess.Popen(
-                command,
+                [*_DIE_WITH_PARENT, *command],
                 env=os.environ | fixed | {"PYTHONPATH": path} | environment,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -287,6 +295,7 @@ def contest(
         Failed: a process ended or hangs.
     """
     results: dict[str, list[Turns]] = {}
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # so that all is cleared away
     with ExitStack() as stack:
         contestants: list[Contestant] = [stack.enter_context(Mpcpriv("mpcpriv", place, parties))]
         contestants += [stack.enter_context(CrypTen(provider, place, parties)) for provider in against]

@@ -40,6 +40,8 @@ _BURST: Final = 10 * _MTU
 _QUEUE: Final = 0.1  # seconds of an up-link that its queue holds before it drops
 _SUBNET: Final = "10.213.7"
 
+_CONGESTION: Final = "/proc/sys/net/ipv4/tcp_congestion_control"
+
 _CLONE_NEWNET: Final = 0x40000000
 _TUNSETIFF: Final = 0x400454CA
 _IFF_TUN, _IFF_NO_PI = 0x0001, 0x1000
@@ -61,13 +63,18 @@ class EmulatedWan:
         names: the hosts, at most 250.
         rate: bits per second of each up-link.
         delay: seconds one way.
+        congestion: TCP's congestion control on all hosts, one that the machine allows in namespaces; None
+            keeps the machine's.
 
     Raises:
         NoNamespaces: on entering, where they cannot be had.
     """
 
-    def __init__(self, names: Sequence[str], rate: float = RATE, delay: float = DELAY) -> None:
+    def __init__(
+        self, names: Sequence[str], rate: float = RATE, delay: float = DELAY, congestion: str | None = None
+    ) -> None:
         self.names = tuple(names)
+        self._congestion = congestion
         self._rate, self._delay = rate, delay
         self._namespaces: dict[str, int] = {}
         self._router: subprocess.Popen[bytes] | None = None
@@ -98,6 +105,11 @@ class EmulatedWan:
         with _restored_namespace():
             _enter(self._namespaces[name])
             yield
+
+    def congestion(self) -> str:
+        """TCP's congestion control on all hosts."""
+        with self.inside(self.names[0]), open(_CONGESTION) as setting:
+            return setting.read().strip()
 
     def round_trip(self, source: str, target: str, pings: int = 10) -> float:
         """The median time of ICMP echos in seconds; the answers are the target kernel's.
@@ -148,6 +160,14 @@ class EmulatedWan:
             namespace = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
             stack.callback(os.close, namespace)
             self._namespaces[name] = namespace
+            if self._congestion is not None:
+                try:
+                    with open(_CONGESTION, "w") as setting:
+                        setting.write(self._congestion)
+                except OSError as error:
+                    raise NoNamespaces(
+                        f"TCP's {self._congestion} cannot be had in a namespace here ({error.strerror})"
+                    ) from None
             return _device(self.address(name))
 
     def _stop(self) -> None:

@@ -10,6 +10,9 @@ first party (TFP) as the source of randomness. One thread per party; they take t
 "mpcpriv" is the time of one run when runs follow each other, as training steps and batches do: "first" is
 that of the first one after a pause, when TCP starts slowly and nothing is foreseen yet. "waited" is how much
 of the last run the first party spent waiting for the other. Nothing here is asserted.
+
+TCP's congestion control matters after pauses: reno and cubic start slowly again, bbr (the default of some
+machines) does not. The head of the table says which one it was.
 """
 
 from __future__ import annotations
@@ -44,6 +47,7 @@ def main() -> None:
     parser.add_argument("--parties", type=int, default=2)
     parser.add_argument("--turns", type=int, default=2)
     parser.add_argument("--against", nargs="*", default=["TTP", "TFP"], choices=["TTP", "TFP"])
+    parser.add_argument("--congestion", help="TCP's congestion control, if not the machine's: reno, say")
     parser.add_argument("workload", nargs="*", default=WORKLOADS)
     arguments = parser.parse_args()
     reason = why_not()
@@ -52,13 +56,16 @@ def main() -> None:
         return
     hosts = (*PARTIES[: arguments.parties], DEALER)
     try:
-        with Wan(hosts) as wan:
+        with Wan(hosts, congestion=arguments.congestion) as wan:
             measured = wan.round_trip(*hosts[:2]), wan.throughput(*hosts[:2])
             print(
                 f"{len(hosts)} hosts, {RATE / 1e6:g} Mbit/s up, {2e3 * DELAY:g} ms round trip; measured:",
                 end=" ",
             )
-            print(f"{measured[1] / 1e6:.1f} Mbit/s over TCP, {measured[0] * 1e3:.1f} ms", flush=True)
+            print(
+                f"{measured[1] / 1e6:.1f} Mbit/s over TCP ({wan.congestion()}), {measured[0] * 1e3:.1f} ms",
+                flush=True,
+            )
             paces = (Pace(warm=3, times=5), Pace(warm=0, times=1))
             results = contest(
                 wan, arguments.parties, arguments.workload, paces, arguments.turns, arguments.against
