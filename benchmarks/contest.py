@@ -26,12 +26,10 @@ PROGRAM: Final = ROOT / "benchmarks" / "workloads.py"
 PARTIES: Final = ("alice", "bob", "carol", "dave", "erin", "frank", "grace", "heidi")
 DEALER: Final = "dealer"
 _CLI: Final = (sys.executable, "-c", "from mpcpriv.cli import app; app()")
-_DIE_WITH_PARENT: Final = (
-    (sys.executable, "-S", "-c")
-    + ("import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 9, 0, 0, 0); os.execv(sys.argv[1], sys.argv[1:])",)
-    if sys.platform == "linux"
-    else ()
+_WITH_PARENT: Final = (
+    "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 9, 0, 0, 0); os.execv(sys.argv[1], sys.argv[1:])"
 )
+_DIE_WITH_PARENT: Final = (sys.executable, "-S", "-c", _WITH_PARENT) if sys.platform == "linux" else ()
 """Before a command: the kernel kills it when we die, whatever we die of."""
 _PATIENCE: Final = 120.0  # seconds for any one answer
 _HEAD_START: Final = 0.1  # seconds from a command to when all processes begin
