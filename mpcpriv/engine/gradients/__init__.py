@@ -20,9 +20,13 @@ from mpcpriv.engine.gradients.loss import LOSSES
 from mpcpriv.engine.gradients.normalisation import BatchNorm
 from mpcpriv.engine.gradients.reduction import REDUCTION
 from mpcpriv.engine.gradients.structure import STRUCTURE
+from mpcpriv.engine.tensor import SharedTensor
 
 COMPOSED: Final = ("norm", "polynomial", "dot", "ger", "cosine_similarity")
 """CrypTen's gradients of these are wrong; made of others, they need none of their own."""
+
+COMPUTED_HERE: Final = ("dropout", "_feature_dropout", "hardtanh", "relu6")
+"""CrypTen's values of these are wrong or wasteful too: without a gradient the same code computes them."""
 
 
 def register() -> None:
@@ -34,6 +38,8 @@ def register() -> None:
         for name, function in table.items():
             function.name = name
             FUNCTION_REGISTRY[name] = function
+    for name in COMPUTED_HERE:
+        setattr(SharedTensor, name, graph.unrecorded(FUNCTION_REGISTRY[name]))
     CrypTensor._get_autograd_forward_function = graph.recorded  # noqa: SLF001 - what all calls go through
     CrypTensor.backward = graph.backward
     graph.guard()

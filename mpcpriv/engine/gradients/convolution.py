@@ -10,7 +10,7 @@ import torch
 
 from mpcpriv.engine.gradients.structure import Function
 from mpcpriv.engine.tensor import SharedTensor
-from mpcpriv.errors import Unsupported, UsageError
+from mpcpriv.errors import UsageError
 
 Geometry = tuple[int, ...]
 
@@ -256,11 +256,6 @@ class MaxPool2d(Function):
         shape, hot, stride, padding, dilation = ctx.saved_tensors
         parts = grad_output.reshape(*grad_output.shape, 1, 1).mul(hot)
         return SharedTensor.of(_gathered(parts.share, shape, stride, padding, dilation), parts.bits)
-
-
-def refuse_pool_backward(*_: Any, **__: Any) -> None:
-    """CrypTen's helper loses gradients at the edge; nothing calls it any more."""
-    raise Unsupported("_max_pool2d_backward is not offered: use backward() of max_pool2d's result")
 
 
 CONVOLUTION = {

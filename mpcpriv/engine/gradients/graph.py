@@ -96,6 +96,16 @@ def recorded(tensor: Any, name: str, function: Any, _in_place: bool) -> Callable
     return call
 
 
+def unrecorded(function: Any) -> Callable[..., Any]:
+    """The value of a registered function as a method, when nothing follows it."""
+
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return function.forward(Context([]), self, *args, **kwargs)
+
+    call.__doc__ = function.forward.__doc__
+    return call
+
+
 def _tensors(values: Iterable[Any]) -> list[Any]:
     found: list[Any] = []
     for value in values:

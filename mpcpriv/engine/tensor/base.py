@@ -70,7 +70,7 @@ class Shares(CrypTensor):  # type: ignore[misc]
             requires_grad = isinstance(tensor, torch.Tensor) and tensor.requires_grad
         super().__init__(requires_grad=requires_grad)
         self.bits = FRACTIONAL_BITS
-        if tensor == [] and isinstance(tensor, list):  # CrypTen makes one such to dispatch cat and stack
+        if isinstance(tensor, list) and not tensor:  # CrypTen makes one such to dispatch cat and stack
             self._tensor = torch.empty(0, dtype=torch.int64)
             return
         s = session.current()
