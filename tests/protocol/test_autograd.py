@@ -19,7 +19,7 @@ mpcpriv.engine.activate()
 import crypten  # noqa: E402
 from crypten.gradients import FUNCTION_REGISTRY  # noqa: E402
 
-from mpcpriv.engine.gradients.graph import WITHOUT_GRADIENT  # noqa: E402
+from mpcpriv.engine.gradients.guard import WITHOUT_GRADIENT  # noqa: E402
 from mpcpriv.engine.tensor import SharedTensor  # noqa: E402
 from tests.protocol.gradient_cases import PICK, TABLES, Case, operands, weights  # noqa: E402
 from tests.protocol.graphs import graph  # noqa: E402

@@ -1,4 +1,4 @@
-"""Gradients of sums, products, quotients and powers.
+"""Gradients of sums, products and quotients.
 
 CrypTen computes every gradient of an operation, also by public operands and by data that needs none; here
 only what is needed is computed.
@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from mpcpriv.engine.encoding import as_tensor
-from mpcpriv.engine.gradients.structure import Function, unbroadcast
+from mpcpriv.engine.gradients.function import Function, unbroadcast
 from mpcpriv.engine.tensor import SharedTensor
 
 
@@ -22,7 +22,7 @@ def _public(value: Any) -> Any:
     return value if isinstance(value, (int, float)) else as_tensor(value).clone()
 
 
-def _operand(value: Any) -> Any:
+def operand(value: Any) -> Any:
     return value if isinstance(value, SharedTensor) else _public(value)
 
 
@@ -121,7 +121,7 @@ class Mul(Function):
     @staticmethod
     def forward(ctx: Any, x: SharedTensor, other: Any) -> Any:
         """x * other."""
-        other = _operand(other)
+        other = operand(other)
         result = x.mul(other)
         ctx.save_multiple_for_backward((x, other, tuple(result.shape)))
         return result
@@ -151,7 +151,7 @@ class MatMul(Function):
     @staticmethod
     def forward(ctx: Any, x: SharedTensor, other: Any) -> Any:
         """As `torch.matmul`."""
-        other = _operand(other)
+        other = operand(other)
         ctx.save_multiple_for_backward((x, other))
         return x.matmul(other)
 
@@ -237,100 +237,6 @@ class ReverseDiv(Function):
         return unbroadcast(grad_output.mul(result).mul(inverse).neg(), inverse.shape)
 
 
-class Square(Function):
-    """As CrypTen's."""
-
-    @staticmethod
-    def forward(ctx: Any, x: SharedTensor) -> Any:
-        """x * x."""
-        ctx.save_for_backward(x)
-        return x.square()
-
-    @staticmethod
-    def backward(ctx: Any, grad_output: SharedTensor) -> Any:
-        """2 x g."""
-        (x,) = ctx.saved_tensors
-        return grad_output.mul(x).mul(2)
-
-    @staticmethod
-    def by_one(ctx: Any) -> Any:
-        """2 x."""
-        (x,) = ctx.saved_tensors
-        return (x,), 2.0
-
-
-class Pow(Function):
-    """CrypTen's changes what it saved, and computes x^p as x^(p - 1) x even where p is 0 or below."""
-
-    @staticmethod
-    def forward(ctx: Any, x: SharedTensor, p: Any) -> Any:
-        """x^p by the tensor's own pow."""
-        if isinstance(p, torch.Tensor) and p.numel() == 1:
-            p = p.item()
-        if isinstance(p, (int, float)) and p < 0 and int(p) == p:
-            inverse = x.reciprocal()
-            result = inverse.pow(-p)
-            ctx.save_multiple_for_backward((inverse, p, result))
-        else:
-            result = x.pow(p)
-            ctx.save_multiple_for_backward((x, p, None))
-        return result
-
-    @staticmethod
-    def backward(ctx: Any, grad_output: SharedTensor) -> Any:
-        """p x^(p - 1) g."""
-        x, p, result = ctx.saved_tensors
-        if result is not None:
-            return result.mul(x).mul(grad_output).mul(p)
-        if p == 0:
-            return grad_output.mul(0)
-        return grad_output if p == 1 else grad_output.mul(x.pow(p - 1)).mul(p)
-
-
-class PosPow(Function):
-    """CrypTen's changes what it saved, and has no gradient by an encrypted exponent."""
-
-    @staticmethod
-    def forward(ctx: Any, x: SharedTensor, p: Any) -> Any:
-        """e^(p ln x) for positive x; x^p by squaring for an integer p."""
-        if isinstance(p, (int, float)) and int(p) == p:
-            ctx.save_multiple_for_backward((x, int(p), None))
-            return x.pow(int(p))
-        p = _operand(p)
-        log = x.log()
-        result = log.mul(p).exp()
-        ctx.save_multiple_for_backward((log, p, result))
-        return result
-
-    @staticmethod
-    def backward(ctx: Any, grad_output: SharedTensor) -> Any:
-        """p x^(p - 1) g, and x^p ln x g by an encrypted exponent."""
-        x, p, result = ctx.saved_tensors
-        if result is None:
-            return grad_output.mul(x.pow(p - 1)).mul(p) if p else grad_output.mul(0)
-        by_base = unbroadcast(x.mul(p - 1).exp().mul(p).mul(grad_output), x.shape)
-        if not isinstance(p, SharedTensor) or not ctx.needs[1]:
-            return by_base
-        return by_base, unbroadcast(result.mul(x).mul(grad_output), p.shape)
-
-
-class Reciprocal(Function):
-    """CrypTen's squares 1 / x first, which leaves the range for a small x."""
-
-    @staticmethod
-    def forward(ctx: Any, x: SharedTensor, input_in_01: bool = False) -> Any:
-        """1 / x."""
-        result = x.reciprocal()
-        ctx.save_for_backward(result)
-        return result
-
-    @staticmethod
-    def backward(ctx: Any, grad_output: SharedTensor) -> Any:
-        """-g / x^2."""
-        (result,) = ctx.saved_tensors
-        return grad_output.mul(result).mul(result).neg()
-
-
 ARITHMETIC = {
     "add": Add,
     "sub": Sub,
@@ -340,9 +246,5 @@ ARITHMETIC = {
     "matmul": MatMul,
     "div": Div,
     "__rtruediv__": ReverseDiv,
-    "square": Square,
-    "pow": Pow,
-    "pos_pow": PosPow,
-    "reciprocal": Reciprocal,
 }
 """By the name of the method."""

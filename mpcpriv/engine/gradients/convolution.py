@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import torch
 
-from mpcpriv.engine.gradients.structure import Function
+from mpcpriv.engine.gradients.function import Function
 from mpcpriv.engine.tensor import SharedTensor
 from mpcpriv.errors import UsageError
 

@@ -11,7 +11,7 @@ import torch
 
 from mpcpriv.engine import session
 from mpcpriv.engine.encoding import FRACTIONAL_BITS, encode
-from mpcpriv.engine.gradients.structure import Function
+from mpcpriv.engine.gradients.function import Function
 from mpcpriv.engine.protocol.piecewise import Piecewise, evaluate
 from mpcpriv.engine.tensor import SharedTensor
 from mpcpriv.errors import Unsupported, UsageError
@@ -187,39 +187,6 @@ class Erf(Function):
         return grad_output.mul(near.square().neg().exp()).mul(2 / math.sqrt(math.pi))
 
 
-class Sqrt(Function):
-    """CrypTen's changes what it saved."""
-
-    @staticmethod
-    def forward(ctx: Any, x: SharedTensor) -> Any:
-        """The square root."""
-        ctx.save_for_backward(x)
-        return x.sqrt()
-
-    @staticmethod
-    def backward(ctx: Any, grad_output: SharedTensor) -> Any:
-        """1 / (2 sqrt(x)); 0 for x = 0."""
-        (x,) = ctx.saved_tensors
-        return grad_output.mul(x.inv_sqrt()).mul(0.5)
-
-
-class InvSqrt(Function):
-    """CrypTen has none."""
-
-    @staticmethod
-    def forward(ctx: Any, x: SharedTensor) -> Any:
-        """1 / sqrt(x)."""
-        result = x.inv_sqrt()
-        ctx.save_for_backward(result)
-        return result
-
-    @staticmethod
-    def backward(ctx: Any, grad_output: SharedTensor) -> Any:
-        """-1 / (2 x sqrt(x))."""
-        (result,) = ctx.saved_tensors
-        return grad_output.mul(result).mul(result).mul(result).mul(-0.5)
-
-
 class Cos(Function):
     """CrypTen's changes what it saved."""
 
@@ -320,8 +287,6 @@ FUNCTIONS = {
     "leaky_relu": LeakyReLU,
     "sign": Sign,
     "erf": Erf,
-    "sqrt": Sqrt,
-    "inv_sqrt": InvSqrt,
     "cos": Cos,
     "softmax": Softmax,
     "log_softmax": LogSoftmax,

@@ -13,14 +13,13 @@ loss, a mean, a sum), it is a float and costs nothing.
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import torch
 from crypten.cryptensor import CrypTensor
-from crypten.gradients import FUNCTION_REGISTRY, AutogradContext
+from crypten.gradients import AutogradContext
 
 from mpcpriv.engine import session
 from mpcpriv.engine.encoding import FRACTIONAL_BITS
@@ -75,7 +74,7 @@ def recorded(tensor: Any, name: str, function: Any, _in_place: bool) -> Callable
 
     def call(*args: Any, **kwargs: Any) -> Any:
         is_dummy = getattr(tensor, "__IS_DUMMY__", False)
-        operands = [*_tensors(args), *_tensors(kwargs.values())]
+        operands = [*tensors_in(args), *tensors_in(kwargs.values())]
         children = operands if is_dummy else [tensor, *operands]
         needs = [child.requires_grad for child in children]
         with CrypTensor.no_grad():
@@ -86,7 +85,7 @@ def recorded(tensor: Any, name: str, function: Any, _in_place: bool) -> Callable
         results = result if isinstance(result, tuple) else (result,)
         for child, needed in zip(children, needs, strict=True):
             if needed and not context.is_differentiable(child):
-                raise _no_gradient(f"{name} by this operand")
+                raise no_gradient(f"{name} by this operand")
         context.let_go_of(results)
         for one in results:
             if context.is_differentiable(one):
@@ -106,13 +105,13 @@ def unrecorded(function: Any) -> Callable[..., Any]:
     return call
 
 
-def _tensors(values: Iterable[Any]) -> list[Any]:
+def tensors_in(values: Iterable[Any]) -> list[Any]:
     found: list[Any] = []
     for value in values:
         if isinstance(value, CrypTensor):
             found.append(value)
         elif isinstance(value, (list, tuple)):
-            found += _tensors(value)
+            found += tensors_in(value)
     return found
 
 
@@ -203,7 +202,7 @@ def _through(node: Any, value: Value, raised: int) -> list[tuple[Any, Value, int
     results = []
     for child, needed, one in zip(node.children, context.needs, found, strict=True):
         if needed and one is None:
-            raise _no_gradient(f"{_name(function)} by this operand")
+            raise no_gradient(f"{_name(function)} by this operand")
         if needed:
             results.append((child, one, raised if not isinstance(one, float) else 0))
     return results
@@ -271,48 +270,5 @@ def _name(function: Any) -> str:
     return str(getattr(function, "name", None) or function.__name__)
 
 
-def _no_gradient(what: str) -> Unsupported:
+def no_gradient(what: str) -> Unsupported:
     return Unsupported(f"{what} has no gradient: use detach(), or no_grad() around it")
-
-
-WITHOUT_GRADIENT: Final = frozenset(
-    {
-        *("lt", "gt", "ge", "le", "eq", "ne", "argmax", "argmin", "bernoulli", "weighted_index"),
-        *("detach", "detach_", "shallow_copy", "data", "share", "lift", "backward"),
-        *("get_plain_text", "reveal", "at", "size", "dim", "nelement", "numel", "new"),
-    }
-)
-"""Public methods whose results carry no gradient, in torch either, or that are no operations."""
-
-
-def guard() -> None:
-    """An operation that loses the gradient of its operand is an error: never a silent None (C11).
-
-    A method without a registered gradient may be made of others that have one; then its result carries
-    it. If no result does, the method is refused.
-    """
-    for name in dir(SharedTensor):
-        if (
-            name.startswith("_")
-            or name.endswith("_")
-            or name in WITHOUT_GRADIENT
-            or name in FUNCTION_REGISTRY
-        ):
-            continue
-        method = next((vars(kind)[name] for kind in SharedTensor.__mro__ if name in vars(kind)), None)
-        if isinstance(method, type(guard)):
-            setattr(SharedTensor, name, _guarded(name, method))
-
-
-def _guarded(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(method)
-    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-        result = method(self, *args, **kwargs)
-        if CrypTensor.AUTOGRAD_ENABLED:
-            made = _tensors(result if isinstance(result, (list, tuple)) else [result])
-            operands = [self, *_tensors(args), *_tensors(kwargs.values())]
-            if made and not any(t.requires_grad for t in made) and any(t.requires_grad for t in operands):
-                raise _no_gradient(name)
-        return result
-
-    return call

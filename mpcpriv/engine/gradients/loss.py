@@ -13,7 +13,7 @@ import torch
 
 from mpcpriv.engine import session
 from mpcpriv.engine.encoding import FRACTIONAL_BITS
-from mpcpriv.engine.gradients.structure import Function
+from mpcpriv.engine.gradients.function import Function
 from mpcpriv.engine.protocol.piecewise import Piecewise, Polynomial, evaluate, fit, polynomial
 from mpcpriv.engine.protocol.truncate import truncate
 from mpcpriv.engine.tensor import SharedTensor

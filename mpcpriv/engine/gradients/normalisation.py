@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mpcpriv.engine.gradients.structure import Function
+from mpcpriv.engine.gradients.function import Function
 from mpcpriv.engine.tensor import SharedTensor
 from mpcpriv.errors import UsageError
 

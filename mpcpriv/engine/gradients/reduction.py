@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from mpcpriv.engine.gradients.structure import Function
+from mpcpriv.engine.gradients.function import Function
 from mpcpriv.engine.tensor import SharedTensor
 
 
