@@ -14,7 +14,7 @@ from typing import Final
 
 from mpcpriv.engine.correlation.base import Correlation
 
-CONTEXT: Final = 6
+CONTEXT: Final = 3
 """How many requests must repeat before anything is predicted."""
 MOST_AHEAD: Final = 64
 """Requests asked for and not yet used, at most."""
