@@ -208,6 +208,20 @@ def expression_of(expression: Expression) -> torch.Tensor:
     return result
 
 
+def test_a_numpy_array_may_stand_on_either_side() -> None:
+    row = np.array([0.5, -1.0, 2.0, 4.0])
+
+    def program(session: Session) -> list[torch.Tensor]:
+        crypten.init()
+        x = crypten.cryptensor(X, src=0)
+        return [t.get_plain_text() for t in (row * x, x * row, row - x, x + row, (row > x) * 1.0)]
+
+    plain = torch.from_numpy(row)
+    expected = [plain * X, X * plain, plain - X, X + plain, (plain > X).double()]
+    for found, wanted in zip(run(2, program)[0], expected, strict=True):
+        assert float((found - wanted).abs().max()) <= 2 * UNIT
+
+
 def test_a_pad_with_an_encrypted_value_is_exact() -> None:
     """torch takes the value through a float, and a share has 64 bits."""
 

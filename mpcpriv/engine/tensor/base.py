@@ -28,6 +28,8 @@ class Shares(CrypTensor):  # type: ignore[misc]
     No operation writes into the memory of another tensor.
     """
 
+    __array_ufunc__ = None  # a numpy array on the left leaves the operation to the encrypted tensor
+
     def __init__(
         self,
         tensor: object = None,
