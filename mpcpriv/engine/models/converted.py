@@ -96,7 +96,7 @@ class Converted(Module):  # type: ignore[misc]
             super().encrypt(False, src=src)
             dtype = torch.get_default_dtype()
             for name, tensor in list(self._parameters.items()):
-                self.set_parameter(name, tensor.to(dtype).requires_grad_(tensor.requires_grad))
+                self.set_parameter(name, tensor.detach().to(dtype).requires_grad_(tensor.requires_grad))
             for name, tensor in list(self._buffers.items()):
                 self.set_buffer(name, tensor.to(dtype))
         return self

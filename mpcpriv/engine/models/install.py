@@ -20,7 +20,7 @@ def install() -> None:
     import crypten.nn
     import crypten.optim
 
-    from mpcpriv.engine.models import losses, modules, optimisers
+    from mpcpriv.engine.models import losses, modules, optimisers, parties, storage
 
     for name in _LOSSES:
         for place in (crypten.nn, crypten.nn.loss):
@@ -35,6 +35,8 @@ def install() -> None:
     crypten.nn.Module.load_state_dict = load_state_dict
     crypten.optim.Adam = optimisers.Adam
     crypten.public = losses.public
+    crypten.save, crypten.load = storage.save, storage.load
+    crypten.load_from_party, crypten.save_from_party = parties.load_from_party, parties.save_from_party
 
 
 def from_pytorch(model: Any, dummy_input: Any) -> Any:
