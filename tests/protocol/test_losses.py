@@ -176,9 +176,10 @@ def test_optimisers_follow_torch_for_twenty_steps(kind: str, name: str, options:
     assert away < 5e-3, away
 
 
-def test_adam_moves_by_small_gradients() -> None:
+@pytest.mark.parametrize(("slopes", "scale"), [((1e-3, -2e-4), 1), ((1e-5, -4e-6), 1 << 14)])
+def test_adam_moves_by_small_gradients(slopes: tuple[float, float], scale: int) -> None:
     start = torch.ones(2, dtype=torch.float64)
-    slope = torch.tensor([1e-3, -2e-4])
+    slope = torch.tensor(slopes)
     plain = start.clone().requires_grad_()
     optimiser = torch.optim.Adam([plain], lr=0.1)
     for _ in range(3):
@@ -189,10 +190,10 @@ def test_adam_moves_by_small_gradients() -> None:
     def program(session: Session) -> Any:
         crypten.init()
         weight = crypten.cryptensor(start, src=0, requires_grad=True)
-        optimiser = crypten.optim.Adam([weight], lr=0.1)
+        optimiser = crypten.optim.Adam([weight], lr=0.1, grad_scale=scale)
         for _ in range(3):
             optimiser.zero_grad()
-            (weight * slope).sum().backward()
+            (weight * (slope * scale)).sum().backward()
             optimiser.step()
         return weight.get_plain_text()
 
