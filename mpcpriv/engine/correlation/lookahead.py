@@ -14,8 +14,8 @@ from typing import Final
 
 from mpcpriv.engine.correlation.base import Correlation
 
-CONTEXT: Final = 3
-"""How many requests must repeat before anything is predicted."""
+CONTEXT: Final = 6
+"""How many requests must repeat before anything is predicted; with fewer, too much is dealt in vain."""
 MOST_AHEAD: Final = 64
 """Requests asked for and not yet used, at most."""
 MOST_BYTES: Final = 64 << 20
