@@ -109,6 +109,17 @@ class TransportContract(ABC):
         timer.start()
         assert bytes(b.recv(0)) == b"late"
 
+    def test_empty_messages_fill_an_inbox_too(self, pair: tuple[Transport, Transport]) -> None:
+        here, there = pair
+        count = 4 * QUICK.inbox // 512
+        for _ in range(count):
+            here.send(there.rank, b"")
+        there.recv(here.rank)
+        time.sleep(1)  # whoever does not count them has taken them all in by now
+        assert there.traffic(here.rank).messages_received <= QUICK.inbox // 512 + 2
+        for _ in range(count - 1):
+            assert len(there.recv(here.rank)) == 0
+
     def test_more_than_the_inbox_holds_waits_for_the_reader(self, pair: tuple[Transport, Transport]) -> None:
         a, b = pair
         for number in range(400):  # 400 kB against an inbox of 64

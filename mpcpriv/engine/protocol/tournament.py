@@ -58,7 +58,7 @@ def place(session: Session, winners: list[torch.Tensor], count: int) -> torch.Te
 def _grouped(session: Session, x: torch.Tensor, group: int) -> torch.Tensor:
     """In shape (..., groups, group); what is missing in the last group loses to everything."""
     missing = -x.shape[-1] % group
-    lowest = -(RING_LIMIT - 1) if session.rank == 0 else 0
+    lowest = -RING_LIMIT if session.rank == 0 else 0
     padded = torch.nn.functional.pad(x, (0, missing), value=lowest)
     return padded.reshape(*x.shape[:-1], -1, group)
 

@@ -167,7 +167,7 @@ class Comparison(Arithmetic):
         (kh, kw), (ph, pw) = _geometry(kernel_size, 2), _geometry(padding, 2)
         (sh, sw), (dh, dw) = _geometry(stride or kernel_size, 2), _geometry(dilation, 2)
         # What is padded loses to every value that can be encoded.
-        lowest = -(RING_LIMIT - 1) if session.current().rank == 0 else 0
+        lowest = -RING_LIMIT if session.current().rank == 0 else 0
         padded = torch.nn.functional.pad(self._tensor, (pw, pw, ph, ph), value=lowest)
         windows = padded.unfold(-2, (kh - 1) * dh + 1, sh).unfold(-2, (kw - 1) * dw + 1, sw)
         windows = windows[..., ::dh, ::dw]
