@@ -364,3 +364,55 @@ def test_no_public_method_returns_a_silent_none() -> None:
         return called
 
     assert len(opened(program)) > 50
+
+
+def test_a_gradient_holds_digits_that_other_tensors_do_not_and_behaves_as_a_number() -> None:
+    slope = 3 * 2.0**-21  # a third of what 16 fractional bits can hold
+
+    def program(session: Session) -> Any:
+        import crypten
+
+        crypten.init()
+        weight = crypten.cryptensor(torch.tensor([2.0, -3.0]), src=0, requires_grad=True)
+        weight.expand(256, 2).mul(slope).sum(0).mul(1 / 256).sum().backward()
+        g = weight.grad
+        ones = crypten.cryptensor(torch.ones(2), src=1)
+        moved = weight.detach().clone()
+        optimiser = crypten.optim.SGD([weight], lr=1.0)
+        optimiser.step()
+        results = {
+            "itself": g,
+            "sum": g + ones,
+            "product": (g * 2**10) * ones,
+            "square": (g * 2**12).square(),
+            "matmul": (g * 2**10) @ ones,
+            "public": g * 1000.5,
+            "comparison": g > 0,
+            "sigmoid": g.sigmoid(),
+            "exp": (g + 1).exp(),
+            "joined": crypten.cat([g, ones]),
+            "moved": moved - g,
+        }
+        return {name: x.get_plain_text() for name, x in results.items()}, weight.bits, weight.get_plain_text()
+
+    results, bits, weight = run(2, program)[0]
+    g, ones = torch.full((2,), slope, dtype=torch.float64), torch.ones(2, dtype=torch.float64)
+    wanted = {
+        "itself": g,
+        "sum": g + 1,
+        "product": g * 2**10,
+        "square": (g * 2**12).square(),
+        "matmul": (g * 2**10).sum(),
+        "public": g * 1000.5,
+        "comparison": ones,
+        "sigmoid": g.sigmoid(),
+        "exp": (g + 1).exp(),
+        "joined": torch.cat([g, ones]),
+        "moved": torch.tensor([2.0, -3.0]) - g,
+    }
+    for name in ("itself", "sum", "joined", "moved"):
+        assert (results[name] - wanted[name]).abs().max() < 2.0**-23, name
+    for name, value in wanted.items():
+        assert (results[name] - value).abs().max() < 5e-4, name
+    assert bits == 16, "a parameter has sixteen bits, also after a step with a rate of one"
+    assert (weight - torch.tensor([2.0, -3.0])).abs().max() <= 2.0**-16

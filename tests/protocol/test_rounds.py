@@ -89,3 +89,39 @@ def test_bytes_of_a_comparison() -> None:
     for sent, _ in results:
         assert 0 <= sent - 2 * 14 * 1000 <= 2 * 4 * 256
     assert 0 <= sum(dealt for _, dealt in results) - 60 * 1000 <= 256
+
+
+STEPS = {
+    "SGD": (10, {"lr": 0.1}),
+    "SGD with all that it has": (
+        10,
+        {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.01, "nesterov": True},
+    ),
+    "Adam": (27, {"lr": 0.1}),
+}
+
+
+@pytest.mark.parametrize("n", [2, 3])
+@pytest.mark.parametrize("rows", [128, 569], ids=["division by a power of two", "by another number"])
+def test_rounds_of_a_step_of_logistic_regression(n: int, rows: int) -> None:
+    def program(session: Session) -> dict[str, int]:
+        import crypten
+        from crypten import nn
+
+        crypten.init()
+        x = crypten.cryptensor(torch.linspace(-2, 2, rows * 30).view(rows, 30), src=0)
+        labels = crypten.cryptensor(torch.ones(rows, 1), src=1)
+        rounds = {}
+        for name, (_, options) in STEPS.items():
+            model = nn.Linear(30, 1).encrypt(src=0).train()
+            loss = nn.BCEWithLogitsLoss(skip_forward=True)
+            optimiser = getattr(crypten.optim, name.split()[0])(model.parameters(), **options)
+            for _ in range(2):
+                before = session.cost.rounds
+                optimiser.zero_grad()
+                loss(model(x), labels).backward()
+                optimiser.step()
+                rounds[name] = session.cost.rounds - before
+        return rounds
+
+    assert run(n, program) == [{name: rounds for name, (rounds, _) in STEPS.items()}] * n

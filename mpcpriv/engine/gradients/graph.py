@@ -5,8 +5,8 @@ silence; it recurses once per node; it hands out gradients that alias each other
 gradient of an operation, also the ones by data that need none.
 
 Gradients on their way are `value * 2^-raised` with a public number `raised` of at most 8. Dividing by the
-number of elements of a mean first raises by up to 8 bits, which then are not rounded away; leaves are
-lowered again, all in one round. So a mean loss of 569 rows keeps 8 bits more of each residual, and a
+number of elements of a mean first raises by up to 8 bits, which then are not rounded away; leaves keep them
+as fractional bits. So a mean loss of 569 rows keeps 8 bits more of each residual, and a
 gradient must stay below 2^22 instead of 2^30. As long as a gradient is one public number everywhere (at a
 loss, a mean, a sum), it is a float and costs nothing.
 """
@@ -21,9 +21,7 @@ import torch
 from crypten.cryptensor import CrypTensor
 from crypten.gradients import AutogradContext
 
-from mpcpriv.engine import session
 from mpcpriv.engine.encoding import FRACTIONAL_BITS
-from mpcpriv.engine.protocol.truncate import truncate
 from mpcpriv.engine.tensor import SharedTensor
 from mpcpriv.errors import Unsupported, UsageError
 
@@ -243,22 +241,17 @@ def _sum(held: tuple[Value, int] | None, value: Value, raised: int) -> tuple[Val
 
 
 def _deposit(leaves: list[tuple[Any, Value, int]]) -> None:
-    """Lowers the gradients of the leaves, in one round, and adds each to the leaf's own."""
-    values = [
-        SharedTensor.constant(torch.full(tuple(leaf.shape), value, dtype=torch.float64))
-        if isinstance(value, float)
-        else value
-        for leaf, value, _ in leaves
-    ]
-    # A gradient may be the very share of an operand or of another gradient: leaves own what they hold.
-    shares = [
-        (value.at(FRACTIONAL_BITS), raised) for value, (_, _, raised) in zip(values, leaves, strict=True)
-    ]
-    lowered = truncate(session.current(), shares)
-    for (leaf, _, _), share in zip(leaves, lowered, strict=True):
-        if tuple(share.shape) != tuple(leaf.shape):
-            raise UsageError(f"a gradient of shape {list(share.shape)} reached shape {list(leaf.shape)}")
-        fresh = SharedTensor.of(share.clone())
+    """Adds the gradient of each leaf to its own; bits that it was raised by become fractional ones."""
+    for leaf, found, raised in leaves:
+        if isinstance(found, float):
+            value = SharedTensor.constant(torch.full(tuple(leaf.shape), found, dtype=torch.float64))
+        else:
+            value = found
+        if tuple(value.shape) != tuple(leaf.shape):
+            raise UsageError(f"a gradient of shape {list(value.shape)} reached shape {list(leaf.shape)}")
+        bits = max(value.bits, FRACTIONAL_BITS)
+        # A gradient may be the very share of an operand or of another gradient: leaves own what they hold.
+        fresh = SharedTensor.of(value.at(bits).clone(), bits + raised)
         leaf.grad = fresh if leaf.grad is None else leaf.grad.add(fresh)
 
 

@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable
 from functools import cache
-from typing import Any, Final
+from typing import Any
 
 import crypten
 import numpy as np
 import torch
 
 from mpcpriv.engine import session
-from mpcpriv.engine.encoding import FRACTIONAL_BITS
+from mpcpriv.engine.encoding import FRACTIONAL_BITS, as_tensor
 from mpcpriv.engine.gradients.function import Function
+from mpcpriv.engine.gradients.graph import HEADROOM
+from mpcpriv.engine.protocol.bounded import BITS, scaled_sigmoid
 from mpcpriv.engine.protocol.piecewise import Piecewise, Polynomial, evaluate, fit, polynomial
 from mpcpriv.engine.protocol.truncate import truncate
 from mpcpriv.engine.tensor import SharedTensor
+from mpcpriv.engine.tensor.arithmetic import scaled
 from mpcpriv.errors import UsageError
-
-_BITS: Final = 60
-"""Fractional bits of what is bounded by 1, before truncation."""
 
 
 class Loss(Function):
-    """A mean over n elements whose gradients are `parts(...) / n`.
+    """A mean over n elements whose gradients are `parts(...) / n`; n is the first tensor saved.
 
     CrypTen's divides each element by n first, which rounds a residual of 569 rows to two digits, and then
     multiplies by the gradient of the loss itself, which is one.
@@ -95,49 +96,55 @@ def _stacked(target: Any) -> Any:
 
 
 class BinaryCrossEntropyWithLogits(Loss):
-    """CrypTen's takes the logarithm of a rounded sigmoid: 11.8 at most, whatever the logit."""
+    """CrypTen's takes the logarithm of a rounded sigmoid: 11.8 at most, whatever the logit.
+
+    The residual that the gradient needs is divided by n where that costs nothing: the sigmoid's pieces
+    hold the factor, and the target is multiplied beside their truncation.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: SharedTensor, target: Any, skip_forward: bool = False) -> Any:
         """As `torch.nn.functional.binary_cross_entropy_with_logits`: max(x, 0) - t x + ln(1 + e^-abs(x))."""
         _same_shape("binary_cross_entropy_with_logits", x, target)
-        if skip_forward:
-            ctx.save_multiple_for_backward((target.nelement(), x, target, x.sigmoid()))
-            return _skipped()
-        s = session.current()
-        found = evaluate(s, _logistic(), x.at(FRACTIONAL_BITS))
-        small = truncate(s, [(found[:2], _BITS - FRACTIONAL_BITS)])[0]
-        probability, log = SharedTensor.of(small[0]), SharedTensor.of(small[1])
-        ctx.save_multiple_for_backward((target.nelement(), x, target, probability))
-        return (SharedTensor.of(found[2]) + log - x * target).mean()
+        count = max(target.nelement(), 1)
+        # The gradient by the target is not the residual: with it, everything is divided later.
+        divisor = count if _needs_target(ctx) else 1 << min(HEADROOM, (count - 1).bit_length())
+        scale = divisor / count
+        smaller = -math.floor(math.log2(scale))
+        pieces = (scaled_sigmoid if skip_forward else _logistic)(scale * (1 << smaller))
+        found = evaluate(session.current(), pieces, x.at(FRACTIONAL_BITS))
+        secret = isinstance(target, SharedTensor)
+        values = [(found[0], BITS - FRACTIONAL_BITS + smaller)]
+        values += [] if skip_forward else [(found[1], BITS - FRACTIONAL_BITS)]
+        values += scaled(target, -scale) if secret else []
+        probability, *others = map(SharedTensor.of, truncate(session.current(), values))
+        log = _skipped() if skip_forward else others.pop(0)
+        residual = sum(others, probability) if secret else probability - as_tensor(target).double() * scale
+        ctx.save_multiple_for_backward((divisor, x, residual))
+        return log if skip_forward else (SharedTensor.of(found[2]) + log - x * target).mean()
 
     @classmethod
     def parts(cls, ctx: Any) -> list[Any]:
         """sigmoid(x) - t by the logit, -x by the target."""
-        _, x, target, probability = ctx.saved_tensors
-        found: list[Any] = [None, None]
-        if ctx.needs[0]:
-            found[0] = probability - target
-        if isinstance(target, SharedTensor) and ctx.needs[1]:
-            found[1] = -x
-        return found[: len(ctx.needs)]
+        _, x, residual = ctx.saved_tensors
+        return [residual if ctx.needs[0] else None, -x if _needs_target(ctx) else None][: len(ctx.needs)]
 
 
 @cache
-def _logistic() -> Piecewise:
-    """1 / (1 + e^-x) and ln(1 + e^-abs(x)) with 60 fractional bits, and max(x, 0); errors below 1e-4."""
+def _logistic(scale: float) -> Piecewise:
+    """scale / (1 + e^-x) and ln(1 + e^-abs(x)) with `BITS` fractional bits, and max(x, 0); off by 1e-4."""
     above = (0.23, 0.7, 1.35, 2.07, 2.72, 3.42, 4.26, 5.35, 6.99, 9.8)
     thresholds = [round(k * 2**FRACTIONAL_BITS) for k in (*(-k for k in reversed(above)), 0.0, *above)]
 
     def pieces(function: Callable[[np.ndarray], np.ndarray], high: float) -> list[Polynomial]:
-        fitted = [polynomial([0.0], 0, _BITS)]
+        fitted = [polynomial([0.0], 0, BITS)]
         for left, right in itertools.pairwise(thresholds):
             middle = (left + right) // 2
             low, top = (2.0**-FRACTIONAL_BITS * edge for edge in (2 * middle - right, right))
-            fitted.append(polynomial(fit(function, low, top, 2), middle, _BITS))
-        return [*fitted, polynomial([high], 0, _BITS)]
+            fitted.append(polynomial(fit(function, low, top, 2), middle, BITS))
+        return [*fitted, polynomial([high], 0, BITS)]
 
-    sigmoid = pieces(lambda x: 1 / (1 + np.exp(-x)), 1.0)
+    sigmoid = pieces(lambda x: scale / (1 + np.exp(-x)), scale)
     log = pieces(lambda x: np.log1p(np.exp(-np.abs(x))), 0.0)
     relu: list[Polynomial] = [[0] if t <= 0 else [0, 1] for t in (*thresholds, 1)]
     return Piecewise.of(thresholds, sigmoid, log, relu)

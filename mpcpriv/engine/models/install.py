@@ -33,7 +33,8 @@ def install() -> None:
             setattr(place, name, modules.DropoutNd)
     crypten.nn.from_pytorch = from_pytorch
     crypten.nn.Module.load_state_dict = load_state_dict
-    crypten.optim.Adam = optimisers.Adam
+    for name in ("SGD", "Adam"):
+        setattr(crypten.optim, name, getattr(optimisers, name))
     crypten.public = losses.public
     crypten.save, crypten.load = storage.save, storage.load
     crypten.load_from_party, crypten.save_from_party = parties.load_from_party, parties.save_from_party

@@ -9,6 +9,7 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from functools import cache
+from typing import Final
 
 import numpy as np
 import torch
@@ -18,14 +19,14 @@ from mpcpriv.engine.protocol.piecewise import Piecewise, Polynomial, evaluate, f
 from mpcpriv.engine.protocol.truncate import truncate
 from mpcpriv.engine.session import Session
 
-_BITS = 60
-"""Fractional bits before truncation: results stay within [-1, 1]."""
+BITS: Final = 60
+"""Fractional bits before truncation: results stay within [-2, 2]."""
 Function = Callable[[np.ndarray], np.ndarray]
 
 
 def sigmoid(session: Session, x: torch.Tensor) -> torch.Tensor:
     """Shares of 1 / (1 + e^-x), off by less than 1e-4."""
-    return _truncated(session, _sigmoid(), x)[0]
+    return _truncated(session, scaled_sigmoid(1.0), x)[0]
 
 
 def tanh(session: Session, x: torch.Tensor) -> torch.Tensor:
@@ -47,14 +48,15 @@ def turn(session: Session, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]
 
 
 def _truncated(session: Session, function: Piecewise, x: torch.Tensor) -> torch.Tensor:
-    (result,) = truncate(session, [(evaluate(session, function, x), _BITS - FRACTIONAL_BITS)])
+    (result,) = truncate(session, [(evaluate(session, function, x), BITS - FRACTIONAL_BITS)])
     return result
 
 
 @cache
-def _sigmoid() -> Piecewise:
+def scaled_sigmoid(scale: float) -> Piecewise:
+    """scale / (1 + e^-x) with `BITS` fractional bits, for a scale of at most 2."""
     knots = _symmetric(0.23, 0.7, 1.35, 2.07, 2.72, 3.42, 4.26, 5.35, 6.99, 9.8)
-    return _between(knots, (lambda x: 1 / (1 + np.exp(-x)), 0.0, 1.0), degree=2)
+    return _between(knots, (lambda x: scale / (1 + np.exp(-x)), 0.0, scale), degree=2)
 
 
 @cache
@@ -90,9 +92,9 @@ def _between(knots: Sequence[float], *functions: tuple[Function, float, float], 
 def _pieces(
     thresholds: list[int], function: Function, low: float, high: float, degree: int
 ) -> list[Polynomial]:
-    pieces = [polynomial([low], 0, _BITS)]
+    pieces = [polynomial([low], 0, BITS)]
     for left, right in itertools.pairwise(thresholds):
         middle = (left + right) // 2
         edges = [2.0**-FRACTIONAL_BITS * edge for edge in (2 * middle - right, right)]
-        pieces.append(polynomial(fit(function, edges[0], edges[1], degree), middle, _BITS))
-    return [*pieces, polynomial([high], 0, _BITS)]
+        pieces.append(polynomial(fit(function, edges[0], edges[1], degree), middle, BITS))
+    return [*pieces, polynomial([high], 0, BITS)]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import math
+from collections.abc import Sequence
 from typing import Any, Self
 
 import torch
@@ -34,7 +37,7 @@ class Arithmetic(Shares):
             bits = max(self.bits, other.bits)
             return self.of(self.at(bits) + other.at(bits), bits)
         value = as_tensor(other)
-        bits = self.bits if not value.is_floating_point() else FRACTIONAL_BITS
+        bits = self.bits if not value.is_floating_point() else max(self.bits, FRACTIONAL_BITS)
         encoded = encode(value, bits)
         share = self.at(bits)
         if session.current().rank == 0:
@@ -166,24 +169,59 @@ class Arithmetic(Shares):
         s = session.current()
         if isinstance(other, Shares):
             return self._rescale(product(s, bilinear, self._tensor, other.share), self.bits + other.bits)
-        if isinstance(other, (int, float)) and not abs(other) < 2**46:
-            raise RangeError(f"public factor {other!r}: it must be finite and below 2^46")
         if isinstance(other, float) and not other.is_integer():
-            factors = _number(other)
+            factors = _number(_finite(other))
         else:
-            value = as_tensor(int(other) if isinstance(other, float) else other)
+            value = as_tensor(int(_finite(other)) if isinstance(other, (int, float)) else other)
             if not value.is_floating_point():
                 return self.of(bilinear(self._tensor, value.to(torch.int64)), self.bits)
             factors = _halves(value)
-        share = self.at(FRACTIONAL_BITS)
-        terms = truncate(s, [(bilinear(share, t), k) for t, k in factors])
-        return self.of(terms[0] if len(terms) == 1 else terms[0] + terms[1])
+        first, *rest = truncate(s, [(bilinear(share, t), k) for share, t, k in self._factors(factors)])
+        return self.of(first + rest[0] if rest else first)
+
+    def _factors(self, factors: list[Factor]) -> list[tuple[torch.Tensor, torch.Tensor, int]]:
+        """For each factor: the share, what it is multiplied by, and by how much the product is truncated."""
+        bits = max(self.bits, FRACTIONAL_BITS)
+        return [(self.at(bits), t, k + bits - FRACTIONAL_BITS) for t, k in factors]
 
     def _rescale(self, share: torch.Tensor, bits: int) -> Self:
         if bits > FRACTIONAL_BITS:
             (share,) = truncate(session.current(), [(share, bits - FRACTIONAL_BITS)])
             bits = FRACTIONAL_BITS
         return self.of(share, bits)
+
+
+def scaled(x: Arithmetic, number: float) -> list[tuple[torch.Tensor, int]]:
+    """x times a public number, as shares and the bits to truncate them by: the sum has 16 bits.
+
+    Raises:
+        RangeError: the number is not finite, or 2^46 or more.
+    """
+    factors = [(torch.tensor(int(number)), 0)] if float(_finite(number)).is_integer() else _number(number)
+    return [(share * t, k) for share, t, k in x._factors(factors)]
+
+
+def combine(*rows: Sequence[tuple[Any, float]]) -> list[Any]:
+    """Linear combinations of encrypted tensors with public numbers; one round for all of them.
+
+    Args:
+        rows: for each result the terms (tensor, number) that it sums, of one shape.
+
+    Raises:
+        RangeError: as `scaled`.
+    """
+    terms = [[term for x, number in row for term in scaled(x, number)] for row in rows]
+    truncated = iter(truncate(session.current(), [term for row in terms for term in row]))
+    return [
+        row[0][0].of(functools.reduce(torch.add, itertools.islice(truncated, len(found))))
+        for row, found in zip(rows, terms, strict=True)
+    ]
+
+
+def _finite(number: float) -> float:
+    if not abs(number) < 2**46:
+        raise RangeError(f"public factor {number!r}: it must be finite and below 2^46")
+    return number
 
 
 def _number(value: float) -> list[Factor]:

@@ -14,6 +14,7 @@ from crypten.gradients import get_grad_fn
 from mpcpriv.engine import session
 from mpcpriv.engine.correlation.wire import MOST_DIMS, MOST_ELEMENTS
 from mpcpriv.engine.encoding import FRACTIONAL_BITS, as_tensor, decode, encode
+from mpcpriv.engine.protocol.truncate import truncate
 from mpcpriv.errors import Desynchronised, Unsupported, UsageError
 
 Public = int | float | torch.Tensor
@@ -23,8 +24,9 @@ class Shares(CrypTensor):  # type: ignore[misc]
     """This party's additive share of a tensor, and the number of fractional bits of its fixed point.
 
     `_tensor` holds the share as int64: CrypTen's own structural functions (view, sum, index ...) act
-    on it directly, since they are linear. `bits` is 16, or 0 for a tensor of integers such as the
-    result of a comparison; arithmetic aligns the two, so both behave as numbers.
+    on it directly, since they are linear. `bits` is 16; or 0 for a tensor of integers such as the
+    result of a comparison; or up to 24 for a gradient and sums with it, which keeps the digits of small
+    ones and halves its range for each bit. Arithmetic aligns them, so all behave as numbers.
     No operation writes into the memory of another tensor.
     """
 
@@ -169,8 +171,11 @@ class Shares(CrypTensor):  # type: ignore[misc]
         return self
 
     def at(self, bits: int) -> torch.Tensor:
-        """The share with at least as many fractional bits as the tensor has."""
-        return self._tensor << (bits - self.bits) if bits > self.bits else self._tensor
+        """The share with so many fractional bits; fewer than the tensor has cost a round."""
+        if bits >= self.bits:
+            return self._tensor << (bits - self.bits) if bits > self.bits else self._tensor
+        (lowered,) = truncate(session.current(), [(self._tensor, self.bits - bits)])
+        return lowered
 
     def get_plain_text(self, dst: int | Sequence[int] | None = None) -> torch.Tensor | None:
         """Opens the tensor to all parties, or to those of rank `dst` only.
