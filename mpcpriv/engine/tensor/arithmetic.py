@@ -6,7 +6,7 @@ import functools
 import itertools
 import math
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import torch
 
@@ -21,7 +21,8 @@ from mpcpriv.errors import RangeError, Unsupported, UsageError
 Factor = tuple[torch.Tensor, int]
 """A public ring tensor t and a number of bits k; it stands for t / 2^k."""
 
-_NUMBER_BITS = 24
+NUMBER_BITS: Final = 24
+"""Significant bits of a public number that is a factor; it comes in two halves."""
 
 
 class Arithmetic(Shares):
@@ -231,10 +232,10 @@ def _number(value: float) -> list[Factor]:
     program, as its text is. Two halves of 12 bits leave room for x up to 2^34.
     """
     mantissa, exponent = math.frexp(value)
-    scaled, bits = round(math.ldexp(mantissa, _NUMBER_BITS)), _NUMBER_BITS - exponent
+    scaled, bits = round(math.ldexp(mantissa, NUMBER_BITS)), NUMBER_BITS - exponent
     if bits > 62:  # below 2^-46: less than any product can show
         return [(torch.tensor(0), 0)]
-    half = _NUMBER_BITS // 2
+    half = NUMBER_BITS // 2
     high = (scaled + (1 << (half - 1))) >> half
     low = scaled - (high << half)
     return [_reduced(part, k) for part, k in ((high, bits - half), (low, bits)) if part]

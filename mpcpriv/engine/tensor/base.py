@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any, Self
@@ -14,6 +15,7 @@ from crypten.gradients import get_grad_fn
 from mpcpriv.engine import session
 from mpcpriv.engine.correlation.wire import MOST_DIMS, MOST_ELEMENTS
 from mpcpriv.engine.encoding import FRACTIONAL_BITS, as_tensor, decode, encode
+from mpcpriv.engine.interval import Bound, Interval
 from mpcpriv.engine.protocol.truncate import truncate
 from mpcpriv.errors import Desynchronised, Unsupported, UsageError
 
@@ -42,6 +44,7 @@ class Shares(CrypTensor):  # type: ignore[misc]
         device: Any = None,
         ptype: Any = None,
         requires_grad: bool | None = None,
+        bound: Bound | None = None,
     ) -> None:
         """Shares the tensor that the party of rank `src` holds; nothing is sent.
 
@@ -54,9 +57,11 @@ class Shares(CrypTensor):  # type: ignore[misc]
             device: None or the CPU.
             ptype: None or `crypten.mpc.arithmetic`.
             requires_grad: whether autograd follows it; by default as `tensor` does.
+            bound: a magnitude that no element exceeds, or (low, high); every party states the same, and it
+                is public. Operations that could leave the ring are refused then (`ranges.py`).
 
         Raises:
-            UsageError: no shape is known, or no such party.
+            UsageError: no shape is known, or no such party, or a value is out of its bound.
             RangeError: a value is not finite or too large.
             Unsupported: another precision, device or kind of sharing.
         """
@@ -83,7 +88,10 @@ class Shares(CrypTensor):  # type: ignore[misc]
         owner = s.rank == src
         if owner and tensor is None:
             raise UsageError(f"src={src} is this party, so it must give the tensor")
+        interval = None if bound is None else Interval.stated(bound)
         value = encode(tensor) if owner else None
+        if value is not None and interval is not None:
+            interval.holds(as_tensor(tensor))
         if broadcast_size:
             # Public by request of the program: the shape of the owner's tensor.
             shape = _broadcast_size(src, tuple(value.shape) if value is not None else None)
@@ -95,7 +103,10 @@ class Shares(CrypTensor):  # type: ignore[misc]
             shape = tuple(size)
         else:
             raise UsageError("give size=, a tensor of the right shape, or broadcast_size=True")
+        if interval is not None:
+            s.note(f"within {interval.low} and {interval.high}")
         self._tensor = s.share_input(src, shape, value)
+        self.interval = interval
 
     @classmethod
     def of(cls, share: torch.Tensor, bits: int = FRACTIONAL_BITS) -> Self:
@@ -119,7 +130,19 @@ class Shares(CrypTensor):  # type: ignore[misc]
     def constant(cls, value: Any, bits: int = FRACTIONAL_BITS) -> Self:
         """A public value as shares: the first party holds it, the others zero."""
         encoded = encode(value, bits)
-        return cls.of(encoded if session.current().rank == 0 else torch.zeros_like(encoded), bits)
+        result = cls.of(encoded if session.current().rank == 0 else torch.zeros_like(encoded), bits)
+        result.interval = Interval.of_public(value)
+        return result
+
+    @property
+    def _tensor(self) -> torch.Tensor:
+        """CrypTen's name for the share."""
+        return self._share
+
+    @_tensor.setter
+    def _tensor(self, value: torch.Tensor) -> None:
+        # What was known of another value does not hold for this one.
+        self._share, self.interval = value, None
 
     @property
     def share(self) -> torch.Tensor:
@@ -167,7 +190,7 @@ class Shares(CrypTensor):  # type: ignore[misc]
             raise Unsupported("writing into a tensor has no gradient: use detach(), or no_grad() around it")
         if other.share.shape != self._tensor.shape:
             raise UsageError(f"cannot copy shape {list(other.shape)} into shape {list(self.shape)} in place")
-        self._tensor, self.bits = other.share, other.bits
+        self._tensor, self.bits, self.interval = other.share, other.bits, other.interval
         return self
 
     def at(self, bits: int) -> torch.Tensor:
@@ -217,7 +240,8 @@ class Shares(CrypTensor):  # type: ignore[misc]
         bits = max(self.bits, value.bits)
         fresh = self.at(bits).clone()
         fresh[index] = value.at(bits)
-        self._tensor, self.bits = fresh, bits
+        interval = _joined([self, value])
+        self._tensor, self.bits, self.interval = fresh, bits, interval
 
     def __iadd__(self, other: Any) -> Any:
         return self._updated("add", other)
@@ -378,7 +402,14 @@ def _join(join: Any, tensors: Sequence[Any], dim: int) -> Shares:
     first = next(t for t in tensors if isinstance(t, Shares))
     lifted = [first.lift(t) for t in tensors]
     bits = max(t.bits for t in lifted)
-    return first.of(join([t.at(bits) for t in lifted], dim=dim), bits)
+    result = first.of(join([t.at(bits) for t in lifted], dim=dim), bits)
+    result.interval = _joined(lifted)
+    return result
+
+
+def _joined(tensors: Sequence[Shares]) -> Interval | None:
+    intervals = [t.interval for t in tensors if t.interval is not None]
+    return functools.reduce(Interval.joined, intervals) if len(intervals) == len(tensors) else None
 
 
 def _broadcast_size(src: int, shape: tuple[int, ...] | None) -> tuple[int, ...]:
