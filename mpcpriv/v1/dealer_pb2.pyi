@@ -92,14 +92,16 @@ class TruncationMask(_message.Message):
     def __init__(self, shape: _Optional[_Union[Shape, _Mapping]] = ..., bits: _Optional[int] = ...) -> None: ...
 
 class ThresholdMask(_message.Message):
-    __slots__ = ("elements", "thresholds", "degree")
+    __slots__ = ("elements", "thresholds", "degree", "shift")
     ELEMENTS_FIELD_NUMBER: _ClassVar[int]
     THRESHOLDS_FIELD_NUMBER: _ClassVar[int]
     DEGREE_FIELD_NUMBER: _ClassVar[int]
+    SHIFT_FIELD_NUMBER: _ClassVar[int]
     elements: int
     thresholds: int
     degree: int
-    def __init__(self, elements: _Optional[int] = ..., thresholds: _Optional[int] = ..., degree: _Optional[int] = ...) -> None: ...
+    shift: int
+    def __init__(self, elements: _Optional[int] = ..., thresholds: _Optional[int] = ..., degree: _Optional[int] = ..., shift: _Optional[int] = ...) -> None: ...
 
 class DaBit(_message.Message):
     __slots__ = ("shape",)

@@ -11,6 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mpcpriv.engine.prg import Prg
+from mpcpriv.engine.protocol import piecewise
+from mpcpriv.engine.protocol.bounded import BITS, scaled_sigmoid
 from mpcpriv.engine.protocol.compare import below
 from mpcpriv.engine.session import Session
 from tests.protocol.parties import run
@@ -257,3 +259,25 @@ def test_random_tensors_are_uniform_and_differ(n: int) -> None:
         assert torch.equal(units.double() / 2**16, values)
         assert p_uniform(bit_counts(units, 8, 8)) > LEAST
         assert p_uniform(bit_counts(units, 0, 8)) > LEAST
+
+
+@pytest.mark.parametrize("n", [2, 3])
+def test_one_opening_truncates_and_compares(n: int) -> None:
+    """relu and sigmoid of products that hold 32 fractional bits, as if they were truncated first."""
+    size = 2.0 ** torch.linspace(-33, 29.99, 20_000, dtype=torch.float64)
+    x = torch.cat([size, -size, torch.zeros(3, dtype=torch.float64)])
+
+    def program(session: Session) -> None:
+        raw = torch.round(x * 2**32).to(torch.int64)
+        share = session.share_input(0, tuple(raw.shape), raw if session.rank == 0 else None)
+        before = session.cost.rounds
+        value, slope = piecewise.evaluate(session, piecewise.RELU, share, shift=16)
+        assert session.cost.rounds - before == 4
+        sigmoid = piecewise.evaluate(session, scaled_sigmoid(1.0), share, shift=16)[0]
+        value, slope, sigmoid = session.open("result of a test", [value, slope, sigmoid])
+        exact = raw.relu().double() / 2**16
+        assert (value.double() - exact).abs().max() < 1.001, "floor or one more, decoded in units"
+        assert torch.equal(slope, (raw >= 0).long())
+        assert (sigmoid.double() / 2.0**BITS - x.sigmoid()).abs().max() < 1e-4
+
+    run(n, program)

@@ -46,6 +46,8 @@ REQUESTS: dict[str, Correlation] = {
     "truncation by 62": TruncationMask((), 62),
     "threshold": ThresholdMask(2, 3),
     "dabit": DaBit((5,)),
+    "threshold with powers": ThresholdMask(2, 3, degree=2),
+    "threshold of a truncated value": ThresholdMask(2, 1, degree=2, shift=16),
 }
 
 VALUES = [

@@ -25,6 +25,7 @@ import torch
 from numba import njit
 
 from mpcpriv.engine.correlation.base import Correlation, Slot
+from mpcpriv.engine.correlation.truncation import LOW_63
 
 FOLDS: Final = 5
 """Four of the first layer, one of the second."""
@@ -50,12 +51,17 @@ class ThresholdMask(Correlation):
 
     With `degree` D > 0 the bits come times powers of the value, for `protocol.piecewise`: derived are
     r^2 .. r^D, too, and per threshold d r, .. d r^D (8 bytes each).
+
+    With `shift` k > 0 those are powers of what the value, truncated by k bits, is masked with. That depends
+    on the top bit of c (`protocol.compare`), so there are two such *bases*: ((r mod 2^63) >> k) less, and
+    plus, msb(r) 2^(63 - k). Derived are the first D powers of each, and both times d.
     """
 
     kind: ClassVar[str] = "threshold"
     elements: int
     thresholds: int
     degree: int = 0
+    shift: int = 0
 
     def masks(self) -> tuple[Slot, ...]:
         return Slot((self.elements,)), Slot((self.elements, self.thresholds), torch.int64, "xor")
@@ -63,19 +69,25 @@ class ThresholdMask(Correlation):
     def derived(self) -> tuple[Slot, ...]:
         return (
             Slot((self.elements, 4), torch.int64, "xor"),
-            Slot((self.elements, max(self.degree - 1, 0))),
-            Slot((self.elements, self.thresholds, self.degree + 1)),
+            Slot((self.elements, 2, self.degree) if self.shift else (self.elements, max(self.degree - 1, 0))),
+            Slot((self.elements, self.thresholds, 1 + self.degree * (2 if self.shift else 1))),
             Slot((self.elements, self.thresholds, FOLDS), torch.int32, "xor"),
         )
 
     def derive(self, *masks: torch.Tensor) -> tuple[torch.Tensor, ...]:
         r, bits = masks
+        bases = r.unsqueeze(1)
+        if self.shift:
+            top = (r < 0).to(torch.int64) << (63 - self.shift)
+            high = (r & LOW_63) >> self.shift
+            bases = torch.stack([high - top, high + top], 1)
         hot, powers, landing, words = (torch.empty(s.shape, dtype=s.dtype) for s in self.derived())
         _derive(
             r.numpy().view(np.uint64),
+            bases.numpy().view(np.uint64),
             bits.numpy().view(np.uint64),
             hot.numpy().view(np.uint64),
-            powers.numpy().view(np.uint64),
+            powers.numpy().view(np.uint64).reshape(self.elements, bases.shape[1], powers.shape[-1]),
             landing.numpy().view(np.uint64),
             words.numpy().view(np.uint32),
             FOLD_WORD,
@@ -132,7 +144,8 @@ SELECT_LT: Final = np.array([_select_lt(d) for d in range(1 << FOLD_BITS)], dtyp
 
 
 @njit(cache=True, nogil=True)
-def _derive(r, bits, hot, powers, landing, words, fold_word):  # type: ignore[no-untyped-def]
+def _derive(r, bases, bits, hot, powers, landing, words, fold_word):  # type: ignore[no-untyped-def]
+    degree = (landing.shape[2] - 1) // bases.shape[1]
     for i in range(r.shape[0]):
         for w in range(4):
             lanes = np.uint64(0)
@@ -146,11 +159,15 @@ def _derive(r, bits, hot, powers, landing, words, fold_word):  # type: ignore[no
             for g in range(5):
                 words[i, k, g] = fold_word[(bits[i, k] >> np.uint64(7 * g)) & np.uint64(127)]
             words[i, k, 4] |= np.uint32(r[i] >> np.uint64(63)) << np.uint32(30)
-            product = (bits[i, k] >> np.uint64(35)) & np.uint64(1)
-            for power in range(landing.shape[2]):
-                landing[i, k, power] = product
-                product *= r[i]
-        product = r[i]
-        for power in range(powers.shape[1]):
-            product *= r[i]
-            powers[i, power] = product
+            landing[i, k, 0] = (bits[i, k] >> np.uint64(35)) & np.uint64(1)
+            for b in range(bases.shape[1]):
+                product = landing[i, k, 0]
+                for power in range(degree):
+                    product *= bases[i, b]
+                    landing[i, k, 1 + b * degree + power] = product
+        for b in range(bases.shape[1]):
+            # Of a mask itself everybody holds a share already; of what it is shifted to, nobody.
+            product = np.uint64(1) if powers.shape[1] > 1 else r[i]
+            for power in range(powers.shape[2]):
+                product *= bases[i, b]
+                powers[i, b, power] = product

@@ -63,6 +63,8 @@ def check(request: Correlation) -> Correlation:
                 )
     if isinstance(request, ThresholdMask) and request.degree > MOST_DEGREE:
         raise UsageError(f"a piecewise polynomial of degree {request.degree}: at most {MOST_DEGREE}")
+    if isinstance(request, ThresholdMask) and not 0 <= request.shift <= 62:
+        raise UsageError(f"a comparison after truncation by {request.shift} bits: 0 to 62 are possible")
     if isinstance(request, TruncationMask) and not 1 <= request.bits <= 62:
         raise UsageError(f"truncation by {request.bits} bits: 1 to 62 are possible")
     return request
@@ -92,7 +94,10 @@ def _to_message(request: Correlation) -> pb.Request:
         case ThresholdMask():
             return pb.Request(
                 threshold=pb.ThresholdMask(
-                    elements=request.elements, thresholds=request.thresholds, degree=request.degree
+                    elements=request.elements,
+                    thresholds=request.thresholds,
+                    degree=request.degree,
+                    shift=request.shift,
                 )
             )
         case DaBit():
@@ -121,7 +126,7 @@ def _from_message(message: pb.Request) -> Correlation:
             return TruncationMask(tuple(message.truncation.shape.dims), message.truncation.bits)
         case "threshold":
             asked = message.threshold
-            return ThresholdMask(asked.elements, asked.thresholds, asked.degree)
+            return ThresholdMask(asked.elements, asked.thresholds, asked.degree, asked.shift)
         case "dabit":
             return DaBit(tuple(message.dabit.shape.dims))
     raise UsageError("a request to the dealer is of no known kind")

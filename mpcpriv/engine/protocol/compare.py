@@ -5,6 +5,9 @@ msb(c - t) + msb(r) + [low 63 bits of c - t  <  low 63 bits of r]  (mod 2), and 
 any number of thresholds. The last bracket is looked up digit by digit in the dealt one-hot shares
 of r and folded twice: see `correlation.comparison`. Rounds: open c; the first folds; the second;
 the daBit that lands the bit in sum shares.
+
+The same c truncates x by k bits, too: with 2^62 added as in `protocol.truncate`, x / 2^k is public for a
+given c but for one of two dealt bases, and which of them the top bit of c says.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ import torch
 from numba import njit
 
 from mpcpriv.engine.correlation.comparison import SELECT_EQ, SELECT_LT, ThresholdMask
+from mpcpriv.engine.correlation.truncation import LOW_63
 from mpcpriv.engine.session import Session
 
 
@@ -24,7 +28,7 @@ class Compared:
     """What `compare` leaves for its callers, of N values and K thresholds.
 
     Attributes:
-        c: the opened x + r, (N,).
+        c: public, (N,), with x = c - r; truncated, where that was asked for.
         r: shares of r, (N,).
         powers: shares of r^2 .. r^degree, (N, degree - 1).
         opened: [x < t] + d (mod 2), open, (N, K).
@@ -52,24 +56,34 @@ def below(session: Session, x: torch.Tensor, thresholds: list[int]) -> torch.Ten
     return land(session, done.opened, done.landing[..., 0]).reshape(shape)
 
 
-def compare(session: Session, x: torch.Tensor, thresholds: list[int], degree: int) -> Compared:
+def compare(
+    session: Session, x: torch.Tensor, thresholds: list[int], degree: int, shift: int = 0
+) -> Compared:
     """The four rounds of a comparison; `land` or `piecewise` make something of it.
 
     Args:
         x: as for `below`; at least one element.
         thresholds: as for `below`; at least one.
         degree: the highest power of x that a bit will be multiplied with.
+        shift: bits by which x is truncated; it is x / 2^shift, then, that is compared and has powers.
     """
-    request = ThresholdMask(x.numel(), len(thresholds), degree)
+    request = ThresholdMask(x.numel(), len(thresholds), degree, shift)
     dealt = session.correlations.take(request)
     r, bits = dealt.masks
+    offset = 1 << 62 if shift else 0
+    thresholds = [(t << shift) + offset for t in thresholds]
+    hidden = x.reshape(-1) + r
+    if session.rank == 0:
+        hidden += offset
     # Safe to open: r is uniform and used for this value alone.
-    (c,) = session.open("compare: x + r", [x.reshape(-1) + r])
+    (c,) = session.open("compare: x + r", [hidden])
 
     hot, powers, landing, words = dealt.derived()
     bits_u, words_u = bits.numpy().view(np.uint64), words.numpy().view(np.uint32)
     size = (request.elements, request.thresholds)
-    shifted = np.subtract.outer(c.numpy(), np.array(thresholds, dtype=np.int64)).view(np.uint64)
+    shifted = np.subtract.outer(
+        c.numpy().view(np.uint64), np.array([t % (1 << 64) for t in thresholds], np.uint64)
+    )
 
     masked, kept = np.empty(size, np.uint32), np.empty(size, np.uint8)
     _look_up(shifted, hot.numpy().view(np.uint64), bits_u, masked, kept)
@@ -89,7 +103,27 @@ def compare(session: Session, x: torch.Tensor, thresholds: list[int], degree: in
     _fold_second(fold, words_u, kept_2, bits_u, shifted, first, flipped, SELECT_LT)
     # Safe to open: the result's bit is masked by the daBit.
     (bit,) = session.open("compare: daBit", [torch.from_numpy(flipped.view(np.int8))], group="xor")
+    if shift:
+        c, powers, landing = _truncated(c, powers, landing, shift)
+        r, powers = powers[:, 0], powers[:, 1:]
     return Compared(c, r, powers, bit, landing)
+
+
+def _truncated(
+    c: torch.Tensor, powers: torch.Tensor, landing: torch.Tensor, shift: int
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """What is public of x / 2^shift, and the powers and products of the base that goes with it.
+
+    x / 2^k = ((c mod 2^63) >> k) - 2^(62 - k) - ((r mod 2^63) >> k) + w 2^(63 - k) with w = msb(c) + msb(r)
+    (mod 2): the last two are - base 0 where msb(c) = 0, else 2^(63 - k) - base 1.
+    """
+    top = c < 0
+    high = ((c & LOW_63) >> shift) + (top.to(torch.int64) << (63 - shift)) - (1 << (62 - shift))
+    degree = powers.shape[2]
+    one, other = landing[..., 1 : 1 + degree], landing[..., 1 + degree :]
+    chosen = torch.where(top[:, None, None], other, one)
+    base = torch.where(top[:, None], powers[:, 1], powers[:, 0])
+    return high, base, torch.cat([landing[..., :1], chosen], -1)
 
 
 def land(session: Session, opened: torch.Tensor, dabit: torch.Tensor) -> torch.Tensor:

@@ -56,16 +56,17 @@ class Piecewise:
         return Piecewise(tuple(int(t) for t in thresholds), np.array(table, dtype=np.uint64))
 
 
-def evaluate(session: Session, function: Piecewise, x: torch.Tensor) -> torch.Tensor:
-    """Shares of the M functions of x modulo 2^64, in shape (M, *x.shape).
+def evaluate(session: Session, function: Piecewise, x: torch.Tensor, shift: int = 0) -> torch.Tensor:
+    """Shares of the M functions of x, or of x / 2^shift, modulo 2^64, in shape (M, *x.shape).
 
     Args:
         x: shares of ring elements in [-2^62, 2^62).
+        shift: bits by which x is truncated first, in the same rounds; off by one unit as `truncate` is.
     """
     count, _, terms = function.pieces.shape
     if x.numel() == 0:
         return torch.zeros((count, *x.shape), dtype=torch.int64)
-    done = compare(session, x, list(function.thresholds), degree=terms - 1)
+    done = compare(session, x, list(function.thresholds), degree=terms - 1, shift=shift)
     one = torch.full_like(done.r, int(session.rank == 0))
     powers = torch.cat([torch.stack([one, done.r], -1)[:, :terms], done.powers], -1)
     steps = function.pieces[:, :-1] - function.pieces[:, 1:]
