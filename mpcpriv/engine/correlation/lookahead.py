@@ -13,6 +13,7 @@ from collections import deque
 from typing import Final
 
 from mpcpriv.engine.correlation.base import Correlation
+from mpcpriv.engine.correlation.placement import Placement
 
 CONTEXT: Final = 6
 """How many requests must repeat before anything is predicted; with fewer, too much is dealt in vain."""
@@ -34,13 +35,21 @@ class Lookahead:
         self._bytes = 0
         self._cursor: int | None = None
         self._window = 1
+        self._taken = 0
+        self._placement = Placement()
+
+    @property
+    def latest(self) -> Correlation:
+        """The request that was taken last, with its masks found."""
+        return self._placement[self._taken - 1]
 
     def take(self, request: Correlation) -> tuple[int, int, list[Correlation]]:
         """Accounts for one request.
 
         Returns:
             the number of its correlation; the number of the first correlation to ask for now; and
-            the requests to ask for, in order (empty when it was foreseen and enough is under way).
+            the requests to ask for, in order, with their masks found (empty when it was foreseen and
+            enough is under way).
         """
         asked: list[Correlation] = []
         first = self._next
@@ -57,7 +66,7 @@ class Lookahead:
         return number, first, asked
 
     def _ask(self, request: Correlation, asked: list[Correlation]) -> int:
-        asked.append(request)
+        asked.append(self._placement.put(request, self._taken + len(self._waiting), self._next))
         self._next += 1
         return self._next - 1
 
@@ -70,6 +79,7 @@ class Lookahead:
             self._past, self._seen = [], {}
             self._forget()
         self._past.append(request)
+        self._taken += 1
         if len(self._past) >= CONTEXT:
             context = tuple(self._past[-CONTEXT:])
             if self._cursor is None:
@@ -83,6 +93,8 @@ class Lookahead:
             ahead = self._cursor - len(self._past)
             request = self._past[self._cursor] if ahead < 0 else self._waiting[ahead][1]
             if self._bytes + request.dealt_bytes > MOST_BYTES:
+                break
+            if not self._placement.possible(request, self._taken + len(self._waiting)):
                 break
             self._cursor += 1
             self._bytes += request.dealt_bytes

@@ -165,7 +165,7 @@ class Arithmetic(Shares):
     def _bilinear(self, bilinear: Bilinear, other: Any) -> Self:
         s = session.current()
         if isinstance(other, Shares):
-            return self._rescale(product(s, bilinear, self._tensor, other.share), self.bits + other.bits)
+            return self._rescale(product(s, bilinear, self.operand, other.operand), self.bits + other.bits)
         if isinstance(other, (int, float)) and not abs(other) < 2**46:
             raise RangeError(f"public factor {other!r}: it must be finite and below 2^46")
         if isinstance(other, float) and not other.is_integer():

@@ -14,12 +14,13 @@ from crypten.gradients import get_grad_fn
 from mpcpriv.engine import session
 from mpcpriv.engine.correlation.wire import MOST_DIMS, MOST_ELEMENTS
 from mpcpriv.engine.encoding import FRACTIONAL_BITS, as_tensor, decode, encode
+from mpcpriv.engine.tensor.identity import Identity
 from mpcpriv.errors import Desynchronised, Unsupported, UsageError
 
 Public = int | float | torch.Tensor
 
 
-class Shares(CrypTensor):  # type: ignore[misc]
+class Shares(Identity):
     """This party's additive share of a tensor, and the number of fractional bits of its fixed point.
 
     `_tensor` holds the share as int64: CrypTen's own structural functions (view, sum, index ...) act
@@ -104,14 +105,14 @@ class Shares(CrypTensor):  # type: ignore[misc]
 
     @classmethod
     def from_shares(cls, share: torch.Tensor, precision: int | None = None, **_: Any) -> Self:
-        """CrypTen's name for `of`: each party gives its own int64 share.
+        """CrypTen's name for `of`: each party gives its own int64 share, which is copied.
 
         Raises:
             Unsupported: another precision than 16.
         """
         if precision not in (None, FRACTIONAL_BITS):
             raise Unsupported(f"precision={precision}: shares have {FRACTIONAL_BITS} fractional bits")
-        return cls.of(share.to(torch.int64))
+        return cls.of(share.to(torch.int64, copy=True))
 
     @classmethod
     def constant(cls, value: Any, bits: int = FRACTIONAL_BITS) -> Self:
@@ -139,7 +140,7 @@ class Shares(CrypTensor):  # type: ignore[misc]
 
     def shallow_copy(self) -> Self:
         """Another tensor with the same share."""
-        return self.of(self._tensor, self.bits)
+        return self.of(self._tensor, self.bits)._take_value(self)
 
     def clone(self) -> Self:
         """A copy."""
@@ -147,7 +148,7 @@ class Shares(CrypTensor):  # type: ignore[misc]
 
     def detach(self) -> Self:
         """The same value, not followed by autograd."""
-        return self.of(self._tensor, self.bits)
+        return self.of(self._tensor, self.bits)._take_value(self)
 
     def detach_(self) -> Self:
         """Autograd follows this tensor no longer; what was made of it before keeps its gradient."""
