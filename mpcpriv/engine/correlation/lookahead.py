@@ -25,7 +25,13 @@ _REMEMBERED: Final = 1 << 16
 
 
 class Lookahead:
-    """Numbers the requests of a party, and says what to ask for with each. No I/O."""
+    """Numbers the requests of a party, and says what to ask for with each. No I/O.
+
+    Attributes:
+        latest: the request that was taken last, with its masks found.
+    """
+
+    latest: Correlation
 
     def __init__(self) -> None:
         self._next = 0
@@ -37,11 +43,6 @@ class Lookahead:
         self._window = 1
         self._taken = 0
         self._placement = Placement()
-
-    @property
-    def latest(self) -> Correlation:
-        """The request that was taken last, with its masks found."""
-        return self._placement[self._taken - 1]
 
     def take(self, request: Correlation) -> tuple[int, int, list[Correlation]]:
         """Accounts for one request.
@@ -60,6 +61,7 @@ class Lookahead:
         else:
             self._forget()
             number = self._ask(request, asked)
+        self.latest = self._placement.take(self._taken)
         self._remember(request)
         if self._cursor is not None and 2 * len(self._waiting) <= self._window:
             self._foresee(asked)

@@ -16,6 +16,9 @@ from mpcpriv.engine.correlation.product import Triple
 REACH: Final = 1 << 15
 """A mask is found if a triple used it at most so many correlations ago."""
 
+_KEPT: Final = 2 * REACH
+"""More than `REACH` and all that is asked for ahead."""
+
 _Masks = tuple[tuple[Words, int], ...]
 """Of both operands, where the mask stands and how many words it has."""
 
@@ -31,9 +34,9 @@ class Placement:
         self._requests: dict[int, Correlation] = {}
         self._masks: dict[int, _Masks] = {}
 
-    def __getitem__(self, place: int) -> Correlation:
-        """What was asked for there, with its masks found."""
-        return self._requests[place]
+    def take(self, place: int) -> Correlation:
+        """What was asked for there, with its masks found. Once."""
+        return self._requests.pop(place)
 
     def possible(self, request: Correlation, place: int) -> bool:
         """Whether masks of the right size stand where it refers to."""
@@ -41,19 +44,18 @@ class Placement:
 
     def put(self, request: Correlation, place: int, number: int) -> Correlation:
         """The request for this place, under this number, with its masks found."""
-        masks: _Masks = ()
+        self._masks.pop(place, None)
+        self._masks.pop(place - _KEPT, None)
         if isinstance(request, Triple):
-            found = self._find(request, place, number)
-            assert found is not None, "a reference to what is no mask of this size"
-            masks = found
+            masks = self._find(request, place, number)
+            assert masks is not None, "a reference to what is no mask of this size"
+            self._masks[place] = masks
             x, y = (
                 mask if mask.source is None else replace(mask, source=words)
                 for mask, (words, _) in zip((request.x_mask, request.y_mask), masks, strict=True)
             )
             request = replace(request, x_mask=x, y_mask=y)
-        self._requests[place], self._masks[place] = request, masks
-        self._requests.pop(place - REACH, None)
-        self._masks.pop(place - REACH - 1, None)
+        self._requests[place] = request
         return request
 
     def _find(self, request: Triple, place: int, number: int) -> _Masks | None:
