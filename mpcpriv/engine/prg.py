@@ -31,12 +31,14 @@ def raw(tensor: torch.Tensor) -> memoryview:
 
 
 class Stream:
-    """One keystream, read from its beginning."""
+    """One keystream, read from its beginning or from a word (8 bytes) of it on."""
 
-    def __init__(self, key: bytes, index: int) -> None:
+    def __init__(self, key: bytes, index: int, start: int = 0) -> None:
         # CTR is right here and nowhere else in the project: the output is the keystream itself.
-        block = index.to_bytes(8, "big") + bytes(8)
+        block = index.to_bytes(8, "big") + (start // 2).to_bytes(8, "big")
+        self._key = key
         self._encryptor = Cipher(algorithms.AES(key), modes.CTR(block)).encryptor()
+        self._encryptor.update(bytes(8 * (start % 2)))  # half a block
 
     def tensor(self, shape: tuple[int, ...], dtype: torch.dtype = torch.int64) -> torch.Tensor:
         """The next uniform integers of the full width of `dtype` (int8 .. int64), in `shape`."""
@@ -47,6 +49,13 @@ class Stream:
                 piece = out[start : start + len(_ZEROS)]
                 self._encryptor.update_into(memoryview(_ZEROS)[: len(piece)], piece)
         return result.reshape(shape)
+
+    def other(self, index: int, start: int) -> Stream:
+        """Another stream of the same key, from a word on: what was read there is read again."""
+        return Stream(self._key, index, start)
+
+    def __repr__(self) -> str:
+        return "Stream(<key>)"
 
 
 class Prg:

@@ -83,6 +83,8 @@ class Session:
         }
         dealer = Prg(pair_key(transport, self.size, "dealer"))
         self.correlations = Correlations(transport, dealer)
+        self.deferring = False
+        """Whether products stay untruncated for now (`tensor.deferred`)."""
         self.communicator: Any = None
         """CrypTen's communicator, once a program has asked for it."""
         self._private = Prg(os.urandom(16))

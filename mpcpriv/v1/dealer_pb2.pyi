@@ -36,14 +36,34 @@ class Shape(_message.Message):
     def __init__(self, dims: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class Triple(_message.Message):
-    __slots__ = ("map", "x", "y")
+    __slots__ = ("map", "x", "y", "x_mask", "y_mask")
     MAP_FIELD_NUMBER: _ClassVar[int]
     X_FIELD_NUMBER: _ClassVar[int]
     Y_FIELD_NUMBER: _ClassVar[int]
+    X_MASK_FIELD_NUMBER: _ClassVar[int]
+    Y_MASK_FIELD_NUMBER: _ClassVar[int]
     map: Bilinear
     x: Shape
     y: Shape
-    def __init__(self, map: _Optional[_Union[Bilinear, _Mapping]] = ..., x: _Optional[_Union[Shape, _Mapping]] = ..., y: _Optional[_Union[Shape, _Mapping]] = ...) -> None: ...
+    x_mask: Mask
+    y_mask: Mask
+    def __init__(self, map: _Optional[_Union[Bilinear, _Mapping]] = ..., x: _Optional[_Union[Shape, _Mapping]] = ..., y: _Optional[_Union[Shape, _Mapping]] = ..., x_mask: _Optional[_Union[Mask, _Mapping]] = ..., y_mask: _Optional[_Union[Mask, _Mapping]] = ...) -> None: ...
+
+class Mask(_message.Message):
+    __slots__ = ("order", "words")
+    ORDER_FIELD_NUMBER: _ClassVar[int]
+    WORDS_FIELD_NUMBER: _ClassVar[int]
+    order: _containers.RepeatedScalarFieldContainer[int]
+    words: Words
+    def __init__(self, order: _Optional[_Iterable[int]] = ..., words: _Optional[_Union[Words, _Mapping]] = ...) -> None: ...
+
+class Words(_message.Message):
+    __slots__ = ("index", "start")
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    START_FIELD_NUMBER: _ClassVar[int]
+    index: int
+    start: int
+    def __init__(self, index: _Optional[int] = ..., start: _Optional[int] = ...) -> None: ...
 
 class Bilinear(_message.Message):
     __slots__ = ("name", "stride", "padding", "output_padding", "dilation", "groups")

@@ -5,11 +5,13 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mpcpriv.engine.correlation.base import Correlation
+from mpcpriv.engine.correlation.base import Again, Correlation, Words
 from mpcpriv.engine.correlation.bits import DaBit
 from mpcpriv.engine.correlation.lookahead import CONTEXT, MOST_AHEAD, MOST_BYTES, Lookahead
-from mpcpriv.engine.correlation.product import SquarePair
+from mpcpriv.engine.correlation.placement import REACH
+from mpcpriv.engine.correlation.product import Mask, SquarePair, Triple
 from mpcpriv.engine.correlation.truncation import TruncationMask
+from mpcpriv.engine.ring import Bilinear
 
 
 class Books:
@@ -27,7 +29,7 @@ class Books:
         number, first, asked = self.lookahead.take(request)
         assert first == before, "numbers are given in the order of asking"
         self.dealt += asked
-        assert self.dealt[number] == request, "what is used is what was dealt under that number"
+        assert self.dealt[number] == self.lookahead.latest, "what is used is what was dealt under that number"
         assert number not in self.used, "nothing is used twice"
         self.used.add(number)
         self.foreseen += number < before
@@ -129,3 +131,111 @@ def test_memory_of_the_past_is_bounded() -> None:
     for k in range((1 << 16) + 100):
         lookahead.take(STEP[k % 7])
     assert len(lookahead._past) <= 1 << 16
+
+
+# Masks that are used again.
+
+
+class Bookkeeper(Books):
+    """Asks for products as `protocol.product` does, and knows where the mask of every value stands."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.place = 0
+        self.last: dict[str, tuple[int, int]] = {}
+        self.stands: dict[str, Words] = {}
+
+    def change(self, name: str) -> None:
+        self.last.pop(name, None)
+        self.stands.pop(name, None)
+
+    def other(self, request: Correlation) -> None:
+        super().take(request)
+        self.place += 1
+
+    def product(self, x: str, y: str, size: int = 4) -> None:
+        sources = [
+            Again(self.place - self.last[n][0], self.last[n][1]) if n in self.last else None for n in (x, y)
+        ]
+        if x == y and sources[0] is None:
+            sources[1] = Again(0, 0)
+        request = Triple(Bilinear("mul"), (size,), (size,), *[Mask((), source) for source in sources])
+        number = super().take(request)
+        drawn = 0
+        for name, source in zip((x, y), sources, strict=True):
+            if source is None:
+                self.stands[name] = Words(number, drawn)
+                drawn += size
+        placed = self.lookahead.latest
+        assert isinstance(placed, Triple)
+        for name, mask, source in zip((x, y), (placed.x_mask, placed.y_mask), sources, strict=True):
+            assert mask.source == (None if source is None else self.stands[name]), "another value's mask"
+        self.last |= {x: (self.place, 0), y: (self.place, 1)}
+        self.place += 1
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from("abc"), st.sampled_from("abc"), st.sampled_from(["", *"abc"])),
+        min_size=1,
+        max_size=8,
+    ),
+    st.integers(1, 40),
+    st.lists(
+        st.tuples(st.sampled_from("abcd"), st.sampled_from("abd"), st.sampled_from(["", *"ad"])), max_size=8
+    ),
+    st.integers(1, 3),
+)
+@settings(max_examples=150, deadline=None)
+def test_a_mask_is_always_that_of_the_value(
+    first: list[tuple[str, str, str]], times: int, second: list[tuple[str, str, str]], again: int
+) -> None:
+    books = Bookkeeper()
+    for x, y, changed in (first * times + second) * again + first:
+        books.product(x, y)
+        books.change(changed)
+        if changed == "a":
+            books.other(DaBit((3,)))
+
+
+def test_a_loop_with_operands_that_stay_is_foreseen() -> None:
+    """Data that never changes, a weight that does each turn, and what is made and dropped each turn."""
+    books = Bookkeeper()
+    foreseen = []
+    for _ in range(30):
+        before = books.foreseen
+        books.product("data", "weight")
+        books.other(TruncationMask((4,), 16))
+        books.product("gradient", "data")
+        books.product("gradient", "weight")
+        books.other(TruncationMask((4,), 16))
+        books.change("weight")
+        books.change("gradient")
+        foreseen.append(books.foreseen - before)
+    assert foreseen[5:] == [5] * 25
+    assert len(books.dealt) - len(books.used) <= 2 * MOST_AHEAD
+
+
+def test_a_mask_that_cannot_be_there_is_not_foreseen() -> None:
+    """The context repeats, but what stood before it was something else."""
+    books = Bookkeeper()
+    rest: list[Correlation] = [SquarePair((k,)) for k in range(1, CONTEXT + 1)]
+    books.product("data", "weight")
+    for request in rest:
+        books.other(request)
+    books.product("data", "gradient")
+    books.other(DaBit((1,)))
+    for request in rest:
+        books.other(request)
+    asked = len(books.dealt)
+    books.product("one", "two")
+    assert len(books.dealt) == asked + 1
+
+
+def test_masks_are_found_as_far_back_as_is_said() -> None:
+    books = Bookkeeper()
+    books.product("data", "weight")
+    for k in range(REACH - 1):
+        books.other(DaBit((k,)))
+    books.product("data", "gradient")
+    assert len(books.lookahead._placement._masks) <= 3

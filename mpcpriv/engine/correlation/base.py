@@ -25,15 +25,37 @@ Group = Literal["sum", "xor"]
 
 
 @dataclass(frozen=True)
+class Words:
+    """Where a mask stands that was drawn before: in stream `index`, from word (8 bytes) `start` on."""
+
+    index: int
+    start: int
+
+
+@dataclass(frozen=True)
+class Again:
+    """The mask of operand `slot` (0, 1) of the triple taken `ago` correlations ago; 0 is this one.
+
+    So a party says which one it means: in a loop that is the same each turn, and can be foreseen, where
+    the numbers of correlations are not. `placement` finds the `Words`, which the dealer is told.
+    """
+
+    ago: int
+    slot: int
+
+
+@dataclass(frozen=True)
 class Slot:
     """A tensor of one correlation: its shape, and the group its shares live in.
 
-    `sum` is addition modulo 2^width of the dtype, `xor` is bitwise.
+    `sum` is addition modulo 2^width of the dtype, `xor` is bitwise. With a `source` it is a mask that
+    another correlation has drawn.
     """
 
     shape: tuple[int, ...]
     dtype: torch.dtype = torch.int64
     group: Group = "sum"
+    source: Words | Again | None = None
 
     def combine_(self, into: torch.Tensor, other: torch.Tensor) -> None:
         """Adds a share to a running total, in place."""
@@ -79,8 +101,15 @@ class Correlation(ABC):
 
 
 def expand(stream: Stream, slots: tuple[Slot, ...]) -> tuple[torch.Tensor, ...]:
-    """The next shares of `slots` on a stream."""
-    return tuple(stream.tensor(slot.shape, slot.dtype) for slot in slots)
+    """The next shares of `slots` on a stream; what has a source is read there again."""
+    return tuple(_stream(stream, slot).tensor(slot.shape, slot.dtype) for slot in slots)
+
+
+def _stream(stream: Stream, slot: Slot) -> Stream:
+    if slot.source is None:
+        return stream
+    assert isinstance(slot.source, Words), "a mask must have been found before it is expanded"
+    return stream.other(slot.source.index, slot.source.start)
 
 
 def owner(index: int, parties: int) -> int:

@@ -13,6 +13,7 @@ from collections import deque
 from typing import Final
 
 from mpcpriv.engine.correlation.base import Correlation
+from mpcpriv.engine.correlation.placement import Placement
 
 CONTEXT: Final = 6
 """How many requests must repeat before anything is predicted; with fewer, too much is dealt in vain."""
@@ -24,7 +25,13 @@ _REMEMBERED: Final = 1 << 16
 
 
 class Lookahead:
-    """Numbers the requests of a party, and says what to ask for with each. No I/O."""
+    """Numbers the requests of a party, and says what to ask for with each. No I/O.
+
+    Attributes:
+        latest: the request that was taken last, with its masks found.
+    """
+
+    latest: Correlation
 
     def __init__(self) -> None:
         self._next = 0
@@ -34,13 +41,16 @@ class Lookahead:
         self._bytes = 0
         self._cursor: int | None = None
         self._window = 1
+        self._taken = 0
+        self._placement = Placement()
 
     def take(self, request: Correlation) -> tuple[int, int, list[Correlation]]:
         """Accounts for one request.
 
         Returns:
             the number of its correlation; the number of the first correlation to ask for now; and
-            the requests to ask for, in order (empty when it was foreseen and enough is under way).
+            the requests to ask for, in order, with their masks found (empty when it was foreseen and
+            enough is under way).
         """
         asked: list[Correlation] = []
         first = self._next
@@ -51,13 +61,14 @@ class Lookahead:
         else:
             self._forget()
             number = self._ask(request, asked)
+        self.latest = self._placement.take(self._taken)
         self._remember(request)
         if self._cursor is not None and 2 * len(self._waiting) <= self._window:
             self._foresee(asked)
         return number, first, asked
 
     def _ask(self, request: Correlation, asked: list[Correlation]) -> int:
-        asked.append(request)
+        asked.append(self._placement.put(request, self._taken + len(self._waiting), self._next))
         self._next += 1
         return self._next - 1
 
@@ -70,6 +81,7 @@ class Lookahead:
             self._past, self._seen = [], {}
             self._forget()
         self._past.append(request)
+        self._taken += 1
         if len(self._past) >= CONTEXT:
             context = tuple(self._past[-CONTEXT:])
             if self._cursor is None:
@@ -83,6 +95,8 @@ class Lookahead:
             ahead = self._cursor - len(self._past)
             request = self._past[self._cursor] if ahead < 0 else self._waiting[ahead][1]
             if self._bytes + request.dealt_bytes > MOST_BYTES:
+                break
+            if not self._placement.possible(request, self._taken + len(self._waiting)):
                 break
             self._cursor += 1
             self._bytes += request.dealt_bytes

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import torch
 
 from mpcpriv.engine.correlation.base import Correlation, Slot, expand, owner
@@ -44,6 +46,7 @@ class Correlations:
     Attributes:
         received: bytes of corrections that came to this party.
         used, asked: correlations taken by operations, and asked of the dealer (ahead, or in vain).
+        token: stands for this source where something is kept that holds for it alone.
     """
 
     def __init__(self, transport: Transport, prg: Prg) -> None:
@@ -55,6 +58,7 @@ class Correlations:
         self._log: list[str] = []
         self._expected: list[tuple[int, Correlation]] = []
         self.received = self.used = self.asked = 0
+        self.token: Final = object()
 
     def take(self, request: Correlation) -> Dealt:
         """This party's shares of a fresh correlation; its masks at once, the rest when asked for.
@@ -70,6 +74,7 @@ class Correlations:
                 "holds; split the operation"
             )
         index, first, asked = self._lookahead.take(request)
+        request = self._lookahead.latest
         if asked:
             self._transport.send(self._dealer, encode(asked, first))
             self._expected += [(i, r) for i, r in enumerate(asked, first) if self.owns(i)]

@@ -11,10 +11,10 @@ from typing import Final
 
 from google.protobuf.message import DecodeError
 
-from mpcpriv.engine.correlation.base import Correlation
+from mpcpriv.engine.correlation.base import Again, Correlation, Words
 from mpcpriv.engine.correlation.bits import DaBit
 from mpcpriv.engine.correlation.comparison import ThresholdMask
-from mpcpriv.engine.correlation.product import SquarePair, Triple
+from mpcpriv.engine.correlation.product import Mask, SquarePair, Triple
 from mpcpriv.engine.correlation.truncation import TruncationMask
 from mpcpriv.engine.ring import MAP_NAMES, Bilinear
 from mpcpriv.errors import UsageError
@@ -30,9 +30,10 @@ def encode(requests: Iterable[Correlation], first: int) -> bytes:
     """A `Deal` message for correlations number `first`, `first` + 1, ...
 
     Raises:
-        UsageError: a request is larger than the dealer deals.
+        UsageError: a request is larger than the dealer deals, or refers to a mask that was not drawn before.
     """
-    deal = pb.Deal(first=first, requests=[_to_message(check(request)) for request in requests])
+    messages = [_to_message(_earlier(check(request), i)) for i, request in enumerate(requests, first)]
+    deal = pb.Deal(first=first, requests=messages)
     return deal.SerializeToString(deterministic=True)
 
 
@@ -46,7 +47,7 @@ def decode(data: bytes) -> tuple[int, list[Correlation]]:
         deal = pb.Deal.FromString(data)
     except DecodeError:
         raise UsageError("the request to the dealer is not a Deal message") from None
-    requests = [check(_from_message(message)) for message in deal.requests]
+    requests = [_from_message(message) for message in deal.requests]
     if encode(requests, deal.first) != data:
         raise UsageError("the request to the dealer is not in its one encoding")
     return deal.first, requests
@@ -70,6 +71,26 @@ def check(request: Correlation) -> Correlation:
     return request
 
 
+def _earlier(request: Correlation, number: int) -> Correlation:
+    """Refuses a mask that is not from an earlier correlation, or from the other operand of this one.
+
+    What stands there the dealer does not remember, and need not: all parties ask for the same, so one that
+    deviates cannot have a mask used for another value. And what is dealt in answer, fresh shares of a
+    product of masks, tells a party nothing, whichever masks they are.
+    """
+    if isinstance(request, Triple):
+        x, y = request.x_mask.source, request.y_mask.source
+        same = x is None and math.prod(request.x) == math.prod(request.y)
+        allowed = (x is None or _before(x, number)), (y is None or _before(y, number))
+        if not allowed[0] or not (allowed[1] or (same and y == Words(number, 0))):
+            raise UsageError(f"correlation {number} refers to a mask that was not drawn before")
+    return request
+
+
+def _before(words: Words | Again, number: int) -> bool:
+    return isinstance(words, Words) and words.index < number and words.start <= MOST_ELEMENTS
+
+
 def _shape(shape: tuple[int, ...]) -> pb.Shape:
     return pb.Shape(dims=shape)
 
@@ -86,7 +107,15 @@ def _to_message(request: Correlation) -> pb.Request:
                 dilation=m.dilation,
                 groups=m.groups,
             )
-            return pb.Request(triple=pb.Triple(map=bilinear, x=_shape(request.x), y=_shape(request.y)))
+            return pb.Request(
+                triple=pb.Triple(
+                    map=bilinear,
+                    x=_shape(request.x),
+                    y=_shape(request.y),
+                    x_mask=_mask_message(request.x_mask),
+                    y_mask=_mask_message(request.y_mask),
+                )
+            )
         case SquarePair():
             return pb.Request(square=pb.SquarePair(shape=_shape(request.shape)))
         case TruncationMask():
@@ -119,7 +148,13 @@ def _from_message(message: pb.Request) -> Correlation:
                 tuple(t.map.dilation),
                 t.map.groups,
             )
-            return Triple(bilinear, tuple(t.x.dims), tuple(t.y.dims))
+            return Triple(
+                bilinear,
+                tuple(t.x.dims),
+                tuple(t.y.dims),
+                _mask(t.x_mask, len(t.x.dims)),
+                _mask(t.y_mask, len(t.y.dims)),
+            )
         case "square":
             return SquarePair(tuple(message.square.shape.dims))
         case "truncation":
@@ -130,3 +165,20 @@ def _from_message(message: pb.Request) -> Correlation:
         case "dabit":
             return DaBit(tuple(message.dabit.shape.dims))
     raise UsageError("a request to the dealer is of no known kind")
+
+
+def _mask_message(mask: Mask) -> pb.Mask | None:
+    if mask == Mask():
+        return None
+    words = None
+    if isinstance(mask.source, Words):
+        words = pb.Words(index=mask.source.index, start=mask.source.start)
+    return pb.Mask(order=mask.order, words=words)
+
+
+def _mask(message: pb.Mask, dims: int) -> Mask:
+    order = tuple(message.order)
+    if order and (sorted(order) != list(range(dims)) or list(order) == sorted(order)):
+        raise UsageError(f"{list(order)} is not another order of {dims} dimensions")
+    words = Words(message.words.index, message.words.start) if message.HasField("words") else None
+    return Mask(order, words)

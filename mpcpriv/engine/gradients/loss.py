@@ -112,7 +112,7 @@ class BinaryCrossEntropyWithLogits(Loss):
         scale = divisor / count
         smaller = -math.floor(math.log2(scale))
         pieces = (scaled_sigmoid if skip_forward else _logistic)(scale * (1 << smaller))
-        found = evaluate(session.current(), pieces, x.at(FRACTIONAL_BITS))
+        found = evaluate(session.current(), pieces, *x.argument)
         secret = isinstance(target, SharedTensor)
         values = [(found[0], BITS - FRACTIONAL_BITS + smaller)]
         values += [] if skip_forward else [(found[1], BITS - FRACTIONAL_BITS)]

@@ -18,6 +18,7 @@ from crypten.cryptensor import CrypTensor
 from mpcpriv.engine.models.kinds import MASKED, Tensor, encrypted, finite, functional
 from mpcpriv.engine.models.shapes import pad
 from mpcpriv.engine.tensor import SharedTensor
+from mpcpriv.engine.tensor.deferred import deferring
 from mpcpriv.errors import Unsupported, UsageError
 
 
@@ -126,8 +127,9 @@ def dropout(x: Tensor, p: float = 0.5, training: bool = True, channels: bool = F
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x W^T + b."""
-    result = x.matmul(weight.transpose(0, 1) if weight.dim() == 2 else weight)
-    return result if bias is None else result + bias
+    with deferring():
+        result = x.matmul(weight.transpose(0, 1) if weight.dim() == 2 else weight)
+        return result if bias is None else result + bias
 
 
 def convolve(
@@ -160,17 +162,18 @@ def convolve(
     if dims > 2:
         raise Unsupported(f"{name}: convolutions have one or two dimensions here")
     one = dims == 1
-    result = functional(
-        name,
-        x,
-        weight,
-        stride=steps[0] if one else steps,
-        padding=pads[0] if one else pads,
-        dilation=gaps[0] if one else gaps,
-        groups=groups,
-    )
-    if bias is not None:
-        result = result + bias.reshape([-1] + [1] * dims)
+    with deferring():
+        result = functional(
+            name,
+            x,
+            weight,
+            stride=steps[0] if one else steps,
+            padding=pads[0] if one else pads,
+            dilation=gaps[0] if one else gaps,
+            groups=groups,
+        )
+        if bias is not None:
+            result = result + bias.reshape([-1] + [1] * dims)
     return result.squeeze(0) if single else result
 
 

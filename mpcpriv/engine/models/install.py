@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from mpcpriv.errors import UsageError
@@ -31,6 +32,9 @@ def install() -> None:
     for name in ("Dropout2d", "Dropout3d"):
         for place in (crypten.nn, crypten.nn.module):
             setattr(place, name, modules.DropoutNd)
+    for name in ("Linear", "Conv1d", "Conv2d"):
+        layer = getattr(crypten.nn, name)
+        layer.forward = _deferring(layer.forward)
     crypten.nn.from_pytorch = from_pytorch
     crypten.nn.Module.load_state_dict = load_state_dict
     for name in ("SGD", "Adam"):
@@ -38,6 +42,18 @@ def install() -> None:
     crypten.public = losses.public
     crypten.save, crypten.load = storage.save, storage.load
     crypten.load_from_party, crypten.save_from_party = parties.load_from_party, parties.save_from_party
+
+
+def _deferring(forward: Callable[..., Any]) -> Callable[..., Any]:
+    """A layer whose result is truncated in the activation behind it."""
+    from mpcpriv.engine.tensor.deferred import deferring
+
+    @functools.wraps(forward)
+    def call(self: Any, x: Any) -> Any:
+        with deferring():
+            return forward(self, x)
+
+    return call
 
 
 def from_pytorch(model: Any, dummy_input: Any) -> Any:

@@ -1,6 +1,7 @@
 """Functions that are constant far from zero: sigmoid, tanh, erf; and the periodic sine and cosine.
 
-Each is a piecewise quadratic or cubic with 60 fractional bits, truncated once: five rounds.
+Each is a piecewise quadratic or cubic with 60 fractional bits, truncated once: five rounds,
+in which x may be truncated by `shift` bits, too.
 """
 
 from __future__ import annotations
@@ -24,19 +25,19 @@ BITS: Final = 60
 Function = Callable[[np.ndarray], np.ndarray]
 
 
-def sigmoid(session: Session, x: torch.Tensor) -> torch.Tensor:
+def sigmoid(session: Session, x: torch.Tensor, shift: int = 0) -> torch.Tensor:
     """Shares of 1 / (1 + e^-x), off by less than 1e-4."""
-    return _truncated(session, scaled_sigmoid(1.0), x)[0]
+    return _truncated(session, scaled_sigmoid(1.0), x, shift)[0]
 
 
-def tanh(session: Session, x: torch.Tensor) -> torch.Tensor:
+def tanh(session: Session, x: torch.Tensor, shift: int = 0) -> torch.Tensor:
     """Shares of tanh(x), off by less than 2e-4."""
-    return _truncated(session, _tanh(), x)[0]
+    return _truncated(session, _tanh(), x, shift)[0]
 
 
-def erf(session: Session, x: torch.Tensor) -> torch.Tensor:
+def erf(session: Session, x: torch.Tensor, shift: int = 0) -> torch.Tensor:
     """Shares of the error function, off by less than 2e-4."""
-    return _truncated(session, _erf(), x)[0]
+    return _truncated(session, _erf(), x, shift)[0]
 
 
 def turn(session: Session, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -47,8 +48,8 @@ def turn(session: Session, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]
     return cosine, sine
 
 
-def _truncated(session: Session, function: Piecewise, x: torch.Tensor) -> torch.Tensor:
-    (result,) = truncate(session, [(evaluate(session, function, x), BITS - FRACTIONAL_BITS)])
+def _truncated(session: Session, function: Piecewise, x: torch.Tensor, shift: int = 0) -> torch.Tensor:
+    (result,) = truncate(session, [(evaluate(session, function, x, shift), BITS - FRACTIONAL_BITS)])
     return result
 
 

@@ -1,4 +1,4 @@
-"""Products of shared values: one opening of both masked operands (Beaver, CRYPTO 1991, section 2).
+"""Products of shared values: one opening of masked operands (Beaver, CRYPTO 1991, section 2).
 
 With a, b, c = map(a, b) dealt and d = x - a, e = y - b open,
 map(x, y) = map(d, e) + map(d, b) + map(a, e) + c for any bilinear map.
@@ -8,21 +8,63 @@ from __future__ import annotations
 
 import torch
 
-from mpcpriv.engine.correlation.product import SquarePair, Triple
+from mpcpriv.engine.correlation.base import Again
+from mpcpriv.engine.correlation.product import Mask, SquarePair, Triple
+from mpcpriv.engine.protocol.operand import Opening, Operand
 from mpcpriv.engine.ring import Bilinear
 from mpcpriv.engine.session import Session
 
 
-def product(session: Session, bilinear: Bilinear, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+def product(
+    session: Session, bilinear: Bilinear, x: torch.Tensor | Operand, y: torch.Tensor | Operand
+) -> torch.Tensor:
     """Shares of map(x, y) modulo 2^64, untruncated.
+
+    One round in which every party sends what is not open yet: x - a, y - b, or both; none if both are.
+
+    Args:
+        x, y: shares, which are opened; or operands, which are opened once.
 
     Raises:
         UsageError: the shapes do not fit the map.
     """
-    dealt = session.correlations.take(Triple(bilinear, tuple(x.shape), tuple(y.shape)))
-    a, b = dealt.masks
-    # Safe to open: a and b are uniform and used for this product alone.
-    d, e = session.open(f"{bilinear.name}: x - a, y - b", [x - a, y - b])
+    left, right = (v if isinstance(v, Operand) else Operand(v) for v in (x, y))
+    correlations, place = session.correlations, session.correlations.used
+    of_x, of_y = left.value.again(correlations), right.value.again(correlations)
+    if of_x is None and left.value is right.value:
+        of_y = Again(0, 0)
+    request = Triple(
+        bilinear,
+        tuple(left.share.shape),
+        tuple(right.share.shape),
+        Mask(left.order, of_x),
+        Mask(right.order, of_y),
+    )
+    dealt = correlations.take(request)
+    fresh = [
+        (name, operand, mask, slot)
+        for slot, (name, operand, mask, known) in enumerate(
+            zip(("x - a", "y - b"), (left, right), dealt.masks, (of_x, of_y), strict=True)
+        )
+        if known is None
+    ]
+    if fresh:
+        # Safe to open: each mask is uniform, drawn for this value and this opening, and used for no other
+        # opening, ever (see `operand`).
+        opened = session.open(
+            f"{bilinear.name}: {', '.join(name for name, *_ in fresh)}",
+            [operand.in_order - mask for _, operand, mask, _ in fresh],
+        )
+        if len(opened) == 2:  # they lie in one message, which the smaller one must not keep alive
+            smaller = int(opened[1].numel() < opened[0].numel())
+            opened[smaller] = opened[smaller].clone()
+        for (_, operand, _, slot), masked in zip(fresh, opened, strict=True):
+            operand.value.opening = Opening(correlations.token, masked, place, slot)
+    for slot, operand in enumerate((left, right)):
+        assert operand.value.opening is not None
+        operand.value.opening.place, operand.value.opening.slot = place, slot
+    a, b = request.x_mask.of_operand(dealt.masks[0]), request.y_mask.of_operand(dealt.masks[1])
+    d, e = left.masked(), right.masked()
     # One party adds map(d, e): map(d, b + e) + map(a, e) costs it no third product.
     result = bilinear(d, b + e if session.rank == 0 else b)
     result += bilinear(a, e)

@@ -16,6 +16,7 @@ from mpcpriv.engine.protocol.multiply import product, square
 from mpcpriv.engine.protocol.truncate import truncate
 from mpcpriv.engine.ring import Bilinear, MapName
 from mpcpriv.engine.tensor.base import Shares
+from mpcpriv.engine.tensor.deferred import PRODUCT_BITS
 from mpcpriv.errors import RangeError, Unsupported, UsageError
 
 Factor = tuple[torch.Tensor, int]
@@ -34,6 +35,9 @@ class Arithmetic(Shares):
 
     def add(self, other: Any) -> Self:
         """Element-wise sum, broadcasting; local."""
+        if session.current().deferring and (self.deferred or (isinstance(other, Shares) and other.deferred)):
+            lifted = self.lift(other)
+            return self.of_product(self.at(PRODUCT_BITS) + lifted.at(PRODUCT_BITS))
         if isinstance(other, Shares):
             bits = max(self.bits, other.bits)
             return self.of(self.at(bits) + other.at(bits), bits)
@@ -169,7 +173,7 @@ class Arithmetic(Shares):
     def _bilinear(self, bilinear: Bilinear, other: Any) -> Self:
         s = session.current()
         if isinstance(other, Shares):
-            return self._rescale(product(s, bilinear, self._tensor, other.share), self.bits + other.bits)
+            return self._rescale(product(s, bilinear, self.operand, other.operand), self.bits + other.bits)
         if isinstance(other, float) and not other.is_integer():
             factors = _number(_finite(other))
         else:
@@ -186,6 +190,8 @@ class Arithmetic(Shares):
         return [(self.at(bits), t, k + bits - FRACTIONAL_BITS) for t, k in factors]
 
     def _rescale(self, share: torch.Tensor, bits: int) -> Self:
+        if bits == PRODUCT_BITS and session.current().deferring:
+            return self.of_product(share)
         if bits > FRACTIONAL_BITS:
             (share,) = truncate(session.current(), [(share, bits - FRACTIONAL_BITS)])
             bits = FRACTIONAL_BITS

@@ -17,12 +17,13 @@ from mpcpriv.engine.correlation.wire import MOST_DIMS, MOST_ELEMENTS
 from mpcpriv.engine.encoding import FRACTIONAL_BITS, as_tensor, decode, encode
 from mpcpriv.engine.interval import Bound, Interval
 from mpcpriv.engine.protocol.truncate import truncate
+from mpcpriv.engine.tensor.deferred import FEW, PRODUCT_BITS, Deferred
 from mpcpriv.errors import Desynchronised, Unsupported, UsageError
 
 Public = int | float | torch.Tensor
 
 
-class Shares(CrypTensor):  # type: ignore[misc]
+class Shares(Deferred):
     """This party's additive share of a tensor, and the number of fractional bits of its fixed point.
 
     `_tensor` holds the share as int64: CrypTen's own structural functions (view, sum, index ...) act
@@ -117,14 +118,14 @@ class Shares(CrypTensor):  # type: ignore[misc]
 
     @classmethod
     def from_shares(cls, share: torch.Tensor, precision: int | None = None, **_: Any) -> Self:
-        """CrypTen's name for `of`: each party gives its own int64 share.
+        """CrypTen's name for `of`: each party gives its own int64 share, which is copied.
 
         Raises:
             Unsupported: another precision than 16.
         """
         if precision not in (None, FRACTIONAL_BITS):
             raise Unsupported(f"precision={precision}: shares have {FRACTIONAL_BITS} fractional bits")
-        return cls.of(share.to(torch.int64))
+        return cls.of(share.to(torch.int64, copy=True))
 
     @classmethod
     def constant(cls, value: Any, bits: int = FRACTIONAL_BITS) -> Self:
@@ -133,16 +134,6 @@ class Shares(CrypTensor):  # type: ignore[misc]
         result = cls.of(encoded if session.current().rank == 0 else torch.zeros_like(encoded), bits)
         result.interval = Interval.of_public(value)
         return result
-
-    @property
-    def _tensor(self) -> torch.Tensor:
-        """CrypTen's name for the share."""
-        return self._share
-
-    @_tensor.setter
-    def _tensor(self, value: torch.Tensor) -> None:
-        # What was known of another value does not hold for this one.
-        self._share, self.interval = value, None
 
     @property
     def share(self) -> torch.Tensor:
@@ -164,7 +155,7 @@ class Shares(CrypTensor):  # type: ignore[misc]
 
     def shallow_copy(self) -> Self:
         """Another tensor with the same share."""
-        return self.of(self._tensor, self.bits)
+        return self.of(self._tensor, self.bits)._take_value(self)
 
     def clone(self) -> Self:
         """A copy."""
@@ -172,7 +163,7 @@ class Shares(CrypTensor):  # type: ignore[misc]
 
     def detach(self) -> Self:
         """The same value, not followed by autograd."""
-        return self.of(self._tensor, self.bits)
+        return self.of(self._tensor, self.bits)._take_value(self)
 
     def detach_(self) -> Self:
         """Autograd follows this tensor no longer; what was made of it before keeps its gradient."""
@@ -193,12 +184,26 @@ class Shares(CrypTensor):  # type: ignore[misc]
         self._tensor, self.bits, self.interval = other.share, other.bits, other.interval
         return self
 
+    @classmethod
+    def of_product(cls, share: torch.Tensor) -> Self:
+        """The tensor with this share of a product, which is still to be truncated."""
+        return cls([])._with_product(share)
+
     def at(self, bits: int) -> torch.Tensor:
         """The share with so many fractional bits; fewer than the tensor has cost a round."""
+        if bits == PRODUCT_BITS and self._product is not None:
+            return self._product
         if bits >= self.bits:
             return self._tensor << (bits - self.bits) if bits > self.bits else self._tensor
         (lowered,) = truncate(session.current(), [(self._tensor, self.bits - bits)])
         return lowered
+
+    @property
+    def argument(self) -> tuple[torch.Tensor, int]:
+        """The share with 16 fractional bits, and 0; or `untruncated`, where functions gain by it."""
+        if self.deferred and self._any.numel() <= FEW:
+            return self.untruncated
+        return self.at(FRACTIONAL_BITS), 0
 
     def get_plain_text(self, dst: int | Sequence[int] | None = None) -> torch.Tensor | None:
         """Opens the tensor to all parties, or to those of rank `dst` only.
@@ -285,11 +290,6 @@ class Shares(CrypTensor):  # type: ignore[misc]
         value = self.lift(src)
         bits = max(self.bits, value.bits)
         return self.of(self.at(bits).scatter(dim, index, value.at(bits)), bits)
-
-    @property
-    def ndim(self) -> int:
-        """The number of dimensions."""
-        return self._tensor.dim()
 
     @property
     def T(self) -> Any:  # noqa: N802 - torch's name

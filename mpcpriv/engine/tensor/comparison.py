@@ -27,7 +27,7 @@ class Comparison(Arithmetic):
 
     def _ltz(self) -> Self:
         """[x < 0]"""
-        return self.of(below(session.current(), self._tensor, [0])[..., 0], 0)
+        return self.of(below(session.current(), self.untruncated[0], [0])[..., 0], 0)
 
     def lt(self, y: Any) -> Self:
         """[x < y]"""
@@ -93,7 +93,7 @@ class Comparison(Arithmetic):
 
     def relu_and_slope(self) -> tuple[Self, Self]:
         """max(x, 0) and [x >= 0], in four rounds together."""
-        value, slope = evaluate(session.current(), RELU, self._tensor)
+        value, slope = evaluate(session.current(), RELU, *self.untruncated)
         return self.of(value, self.bits), self.of(slope, 0)
 
     def abs(self) -> Self:

@@ -27,7 +27,7 @@ class SharedTensor(Comparison):
 
     def sigmoid(self) -> Self:
         """1 / (1 + e^-x), off by less than 1e-4 for every x that can be encoded; five rounds."""
-        return self.of(bounded.sigmoid(session.current(), self.at(FRACTIONAL_BITS)))
+        return self.of(bounded.sigmoid(session.current(), *self.argument))
 
     def cos(self) -> Self:
         """cos x, off by less than 1e-4 + 2e-5 abs(x)."""
@@ -39,7 +39,7 @@ class SharedTensor(Comparison):
 
     def erf(self) -> Self:
         """The error function, off by less than 2e-4 for every x that can be encoded; five rounds."""
-        return self.of(bounded.erf(session.current(), self.at(FRACTIONAL_BITS)))
+        return self.of(bounded.erf(session.current(), *self.argument))
 
     def exp(self) -> Self:
         """e^x, to a relative 5e-4 or 2^-15 absolute; 0 below -12, e^30 from 30 on. Eight rounds."""
@@ -121,7 +121,7 @@ class SharedTensor(Comparison):
 
     def tanh(self) -> Self:
         """tanh(x), off by less than 2e-4 for every x that can be encoded; five rounds."""
-        return self.of(bounded.tanh(session.current(), self.at(FRACTIONAL_BITS)))
+        return self.of(bounded.tanh(session.current(), *self.argument))
 
     @classmethod
     def rand(cls, *sizes: Any, device: Any = None) -> Self:

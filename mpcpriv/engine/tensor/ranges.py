@@ -12,10 +12,12 @@ import math
 from collections.abc import Callable
 from typing import Any, Final
 
+from mpcpriv.engine import session
 from mpcpriv.engine.encoding import FRACTIONAL_BITS
 from mpcpriv.engine.interval import Interval
 from mpcpriv.engine.tensor.arithmetic import NUMBER_BITS
 from mpcpriv.engine.tensor.base import Shares
+from mpcpriv.engine.tensor.deferred import PRODUCT_BITS
 from mpcpriv.errors import RangeError
 
 Known = Interval | None
@@ -137,6 +139,8 @@ def _linear(of: Callable[[Interval, Interval], Interval]) -> Rule:
             return None
         found = of(x.interval, by)
         bits = max(x.bits, other.bits if isinstance(other, Shares) else FRACTIONAL_BITS)
+        if session.current().deferring and any(isinstance(v, Shares) and v.deferred for v in (x, other)):
+            bits = PRODUCT_BITS
         _refuse(name, [x, other], found.magnitude, 62 - bits)
         return found
 
