@@ -1,7 +1,7 @@
 """CrypTen between real parties: a tensor type of our own under CrypTen's interface.
 
 In reading order: `encoding` (reals as ring elements), `prg` (keystreams), `ring` (bilinear maps),
-`correlation` (what is dealt, and how it is compressed), `session` (who is there, what is opened),
+`correlation` (what is dealt, and how it is compressed), `session` (who is there, what is opened), `loop`,
 `dealer`, `protocol` (products, truncation, comparison), `tensor` (the type itself), `objects` and
 `communicator` (CrypTen's collectives), `compat` (what is mended in CrypTen).
 """
@@ -11,10 +11,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from mpcpriv.engine.session import Session
     from mpcpriv.transport.base import Transport
 
-__all__ = ["activate", "deal", "join"]
+__all__ = ["activate", "deal", "join", "steps"]
 
 
 def activate() -> None:
@@ -50,3 +52,26 @@ def deal(transport: Transport) -> int:
     from mpcpriv.engine.dealer import deal as serve
 
     return serve(transport)
+
+
+def steps(turns: int, name: str = "steps") -> Iterator[int]:
+    """0 .. `turns` - 1, as `range` counts, for a loop of the program that all parties run alike.
+
+        for i in mpcpriv.steps(100, "training"):
+            ...
+
+    The first turn shows what the later ones will need: from the second on, their correlated randomness is
+    under way before they ask for it, and none is dealt after the last. A turn that differs from the one
+    before, or a `break`, is slower and nothing else. Loops may be nested. What takes more than two seconds
+    shows its progress (`Session.progress`).
+
+    Args:
+        turns: the same at every party; public.
+        name: what the loop does, for those who wait for it.
+
+    Raises:
+        UsageError: `turns` is no whole number, or negative; or no parties are connected.
+    """
+    from mpcpriv.engine.session import current
+
+    return current().steps(turns, name)

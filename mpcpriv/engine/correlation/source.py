@@ -6,6 +6,7 @@ import torch
 
 from mpcpriv.engine.correlation.base import Correlation, Slot, expand, owner
 from mpcpriv.engine.correlation.lookahead import Lookahead
+from mpcpriv.engine.correlation.turns import Loop
 from mpcpriv.engine.correlation.wire import check, encode
 from mpcpriv.engine.prg import Prg, Stream
 from mpcpriv.errors import Desynchronised, UsageError
@@ -70,15 +71,26 @@ class Correlations:
                 "holds; split the operation"
             )
         index, first, asked = self._lookahead.take(request)
-        if asked:
-            self._transport.send(self._dealer, encode(asked, first))
-            self._expected += [(i, r) for i, r in enumerate(asked, first) if self.owns(i)]
+        self._ask(first, asked)
         if self.owns(index):
             self._pending.add(index)
         self.used += 1
-        self.asked += len(asked)
         self._log.append(f"{index} {request};")
         return Dealt(self, request, index, self._prg.stream(index))
+
+    def loop(self, turns: int) -> Loop:
+        """A loop of so many turns begins; `turn` follows for each."""
+        return self._lookahead.loop(turns)
+
+    def turn(self, loop: Loop) -> None:
+        """A turn begins: what it and the later ones will need is asked for, as far as is known."""
+        self._ask(*self._lookahead.turn(loop))
+
+    def _ask(self, first: int, asked: list[Correlation]) -> None:
+        if asked:
+            self._transport.send(self._dealer, encode(asked, first))
+            self._expected += [(i, r) for i, r in enumerate(asked, first) if self.owns(i)]
+            self.asked += len(asked)
 
     def history(self) -> bytes:
         """What was taken since the last call, to be bound to the next frame."""
