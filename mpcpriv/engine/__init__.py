@@ -11,12 +11,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
+    from mpcpriv.engine.costs import Plan
+    from mpcpriv.engine.rehearsal import Rehearsal
     from mpcpriv.engine.session import Session
     from mpcpriv.transport.base import Transport
 
-__all__ = ["activate", "deal", "join", "steps"]
+__all__ = ["activate", "deal", "join", "plan", "rehearse", "steps"]
 
 
 def activate() -> None:
@@ -38,9 +40,46 @@ def join(transport: Transport) -> Session:
         PeerError: a member failed.
     """
     activate()
+    from mpcpriv.engine.session import Session
     from mpcpriv.engine.session import join as join_session
 
-    return join_session(transport)
+    return join_session(transport, Session)
+
+
+def rehearse(transport: Transport) -> Rehearsal:
+    """As `join`, but every input is zeros and the dealer is asked for nothing: only the cost is real.
+
+    Raises:
+        UsageError: the thread has a session already, or there are fewer than two parties.
+        PeerError: a member failed.
+    """
+    activate()
+    from mpcpriv.engine.rehearsal import rehearse as rehearse_session
+
+    return rehearse_session(transport)
+
+
+def plan(program: Callable[..., object], parties: int = 3, args: Sequence[object] = ()) -> Plan:
+    """What `program(*args)` would cost at so many parties; it runs here, on zeros, and nothing is sent.
+
+    An input needs its shape only: `crypten.cryptensor(torch.empty(1000, 30), src=1)`. Of a loop under
+    `mpcpriv.steps` the first, the second and the last turn run, and the second counts for all between. What
+    is opened is zeros, so a program that decides by an opened value what to do next cannot be planned: it
+    takes the way that zero leads to. Public values that parties send to each other arrive as they are.
+
+    Args:
+        program: as `mpcpriv.launch` takes it.
+        parties: 2 to 16, called as `mpcpriv.launch` calls them.
+        args: its arguments.
+
+    Raises:
+        UsageError: another number of parties.
+        Exception: what the program raises.
+    """
+    activate()
+    from mpcpriv.engine.rehearsal import plan as rehearse_all
+
+    return rehearse_all(program, parties, args)
 
 
 def deal(transport: Transport) -> int:

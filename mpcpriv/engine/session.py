@@ -13,12 +13,13 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from mpcpriv.engine.correlation.base import Group, Slot
 from mpcpriv.engine.correlation.source import Correlations
+from mpcpriv.engine.encoding import encode
 from mpcpriv.engine.loop import Line, Progress, Watcher, counted
 from mpcpriv.engine.prg import Prg, derive_key, raw
 from mpcpriv.errors import Desynchronised, UsageError
@@ -130,6 +131,14 @@ class Session:
         """Uniform int8 that only this party knows."""
         self._private_index += 1
         return self._private.stream(self._private_index).tensor(shape, torch.int8)
+
+    def encoded(self, value: object) -> torch.Tensor:
+        """This party's own input as ring elements.
+
+        Raises:
+            RangeError: a value is not finite or too large.
+        """
+        return encode(value)
 
     def share_input(self, source: int, shape: tuple[int, ...], value: torch.Tensor | None) -> torch.Tensor:
         """Shares of a ring tensor that the party of rank `source` holds; nothing is sent.
@@ -309,6 +318,9 @@ class Session:
         return f"Session({self.parties[self.rank]}, rank {self.rank} of {self.size})"
 
 
+Kind = TypeVar("Kind", bound=Session)
+
+
 def joined() -> bool:
     """Whether this thread has a session."""
     return getattr(_local, "session", None) is not None
@@ -326,8 +338,12 @@ def current() -> Session:
     return session
 
 
-def join(transport: Transport) -> Session:
+def join(transport: Transport, kind: type[Kind]) -> Kind:
     """Opens this thread's session over a connected transport whose last member is the dealer.
+
+    Args:
+        transport: connected.
+        kind: `Session`, or what counts in its place (`engine.rehearsal`).
 
     Raises:
         UsageError: the thread has a session already, or there are fewer than two parties.
@@ -335,5 +351,6 @@ def join(transport: Transport) -> Session:
     """
     if joined():
         raise UsageError("this thread has a session already; close it first")
-    _local.session = Session(transport)
-    return current()
+    session = kind(transport)
+    _local.session = session
+    return session

@@ -14,7 +14,7 @@ import shutil
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from mpcpriv.errors import PeerError, UsageError
 from mpcpriv.party.ending import Failure
@@ -24,15 +24,7 @@ from mpcpriv.party.program import Dealer, Function, Program, Script, script_dige
 from mpcpriv.party.supervisor import Group
 from mpcpriv.transport.base import Limits
 from mpcpriv.transport.tls import throw_away
-from mpcpriv.types import PartyId
-
-NAMES: Final = (
-    *("alice", "bob", "carol", "dave", "erin", "frank", "grace", "heidi"),
-    *("ivan", "judy", "kate", "leo", "mia", "niaj", "olivia", "peggy"),
-)
-"""What the parties of a local launch are called, by rank."""
-
-DEALER: Final = "dealer"
+from mpcpriv.types import PartyId, local_members
 
 _THREAD_SETTINGS = ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS")
 
@@ -122,13 +114,7 @@ def _local_members(parties: int) -> tuple[PartyId, ...]:
             f"launch was called inside {os.environ[INSIDE]}, a party that a launch started: call it under "
             '`if __name__ == "__main__":`, or call the function directly'
         )
-    if type(parties) is not int:
-        raise UsageError(f"parties = {parties!r}: give a whole number from 2 to {len(NAMES)}")
-    if parties == 1:
-        raise UsageError("parties = 1: nothing is secret from oneself; a computation needs 2 parties or more")
-    if not 2 <= parties <= len(NAMES):
-        raise UsageError(f"parties = {parties}: on one machine there can be 2 to {len(NAMES)}")
-    return (*map(PartyId, NAMES[:parties]), PartyId(DEALER))
+    return local_members(parties)
 
 
 def start(members: tuple[PartyId, ...], programs: Sequence[Program], main: dict[str, Any] | None) -> Group:

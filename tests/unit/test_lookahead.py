@@ -266,7 +266,7 @@ def test_bytes_ahead_are_bounded_in_a_counted_loop() -> None:
 
 
 FORMS = st.recursive(
-    st.integers(0, 9), lambda inner: st.tuples(st.integers(0, 5), st.lists(inner, max_size=4))
+    st.integers(0, 9), lambda inner: st.tuples(st.integers(0, 4), st.lists(inner, max_size=3)), max_leaves=6
 )
 
 

@@ -64,19 +64,27 @@ class Correlations:
             UsageError: the request is larger than is dealt at once.
             PeerError: a member failed.
         """
-        check(request)  # before it is numbered: a program may catch the refusal and go on
-        if request.dealt_bytes + _HEADER > self._transport.limits.message:
-            raise UsageError(
-                f"{request.kind} needs a correction of {request.dealt_bytes} bytes, more than a message "
-                "holds; split the operation"
-            )
+        self.admit(request)  # before it is numbered: a program may catch the refusal and go on
         index, first, asked = self._lookahead.take(request)
         self._ask(first, asked)
         if self.owns(index):
             self._pending.add(index)
         self.used += 1
-        self._log.append(f"{index} {request};")
+        self.log(index, request)
         return Dealt(self, request, index, self._prg.stream(index))
+
+    def admit(self, request: Correlation) -> None:
+        """Raises `UsageError` if the request is larger than is dealt at once."""
+        check(request)
+        if request.dealt_bytes + _HEADER > self._transport.limits.message:
+            raise UsageError(
+                f"{request.kind} needs a correction of {request.dealt_bytes} bytes, more than a message "
+                "holds; split the operation"
+            )
+
+    def log(self, index: int, request: Correlation) -> None:
+        """Notes what was taken, for `history`."""
+        self._log.append(f"{index} {request};")
 
     def loop(self, turns: int) -> Loop:
         """A loop of so many turns begins; `turn` follows for each."""

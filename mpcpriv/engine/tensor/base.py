@@ -81,7 +81,7 @@ class Shares(CrypTensor):  # type: ignore[misc]
         owner = s.rank == src
         if owner and tensor is None:
             raise UsageError(f"src={src} is this party, so it must give the tensor")
-        value = encode(tensor) if owner else None
+        value = s.encoded(tensor) if owner else None
         if broadcast_size:
             # Public by request of the program: the shape of the owner's tensor.
             shape = _broadcast_size(src, tuple(value.shape) if value is not None else None)
