@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mpcpriv.engine.session import Session
     from mpcpriv.transport.base import Transport
 
-__all__ = ["activate", "deal", "join", "plan", "rehearse", "steps"]
+__all__ = ["activate", "deal", "join", "plan", "prepare", "rehearse", "steps"]
 
 
 def activate() -> None:
@@ -30,6 +30,23 @@ def activate() -> None:
     from mpcpriv.engine.compat import install
 
     install()
+
+
+def prepare(*, dealer: bool = False) -> None:
+    """Activates, and does before the members connect what takes seconds once: compiling, or loading that.
+
+    Args:
+        dealer: for the dealer's part, not a party's.
+
+    Raises:
+        UsageError: as `activate`.
+    """
+    activate()
+    if dealer:
+        from mpcpriv.engine.dealer import warm
+    else:
+        from mpcpriv.engine.rehearsal import warm
+    warm()
 
 
 def join(transport: Transport) -> Session:

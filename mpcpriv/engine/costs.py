@@ -84,7 +84,7 @@ class Plan:
         near, far = self.seconds(0.0005, 1e9), self.seconds(0.04, 1e8)
         results = {name: count for name, count in self.operations.items() if name.startswith("open to ")}
         lines = [
-            f"{self.rounds} rounds",
+            f"{self.rounds} round{'s' * (self.rounds != 1)}",
             f"{_bytes(between)} between the parties, at most {_bytes(max(map(sum, self.sent)))} from one",
             f"{_bytes(sum(self.dealt_to))} from the dealer"
             + "".join(f"; {kind} {_bytes(size)}" for kind, size in sorted(self.dealt.items())),

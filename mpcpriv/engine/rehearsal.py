@@ -23,6 +23,7 @@ from mpcpriv.engine.dealer import deal
 from mpcpriv.engine.encoding import as_tensor
 from mpcpriv.engine.prg import KEY_BYTES, Prg
 from mpcpriv.engine.session import Session, join
+from mpcpriv.engine.tensor import SharedTensor
 from mpcpriv.errors import PeerAborted, PeerFinished, PeerLate, UsageError
 from mpcpriv.transport.base import Buffer, Limits, Traffic, Transport
 from mpcpriv.types import PartyId, local_members
@@ -60,6 +61,16 @@ def plan(program: Callable[..., object], parties: int = 3, args: Sequence[object
     if failures:
         raise failures[0]
     return Plan.of(members[:-1], outlays)
+
+
+def warm() -> None:
+    """Compiles what numba compiles on first use, or loads it: seconds that the others need not wait for."""
+
+    def everything_compiled() -> None:
+        x = SharedTensor.constant(torch.zeros(2))
+        _ = x < 0, x.sigmoid()
+
+    plan(everything_compiled, 2)
 
 
 def rehearse(transport: Transport) -> Rehearsal:

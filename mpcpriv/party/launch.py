@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from mpcpriv.engine.costs import Plan
 from mpcpriv.errors import PeerError, UsageError
 from mpcpriv.party.ending import Failure
 from mpcpriv.party.pipe import INSIDE, JOB_BYTES, Setup, pack, unpack
@@ -76,13 +77,14 @@ def launch(fn: Callable[..., Any], parties: int = 3, args: Sequence[object] = ()
     return [unpack(process.value) for process in processes[:-1] if process.value is not None]
 
 
-def run_script(path: Path, argv: Sequence[str] = (), parties: int = 3) -> int:
+def run_script(path: Path, argv: Sequence[str] = (), parties: int = 3, *, plan: bool = False) -> int:
     """Runs a Python file as `__main__` at every one of `parties` parties on this machine.
 
     Args:
         path: the script; its folder is first on `sys.path`.
         argv: becomes `sys.argv[1:]`.
         parties: 2 to 16.
+        plan: it runs on zeros, nothing is shared, and what it would cost is printed (`mpcpriv.plan`).
 
     Returns:
         The exit status: 0 when all members ended normally, else 1; the reasons are on stderr.
@@ -93,11 +95,15 @@ def run_script(path: Path, argv: Sequence[str] = (), parties: int = 3) -> int:
     """
     members = _local_members(parties)
     script_digest(path)  # refused here, once, rather than by every party
-    programs: list[Program] = [Script(path, tuple(argv))] * parties
+    programs: list[Program] = [Script(path, tuple(argv), plan)] * parties
     with start(members, [*programs, Dealer()], None) as group:
         group.wait()
         processes = group.members
     if not _failures(processes):
+        if plan:
+            costs = [unpack(process.value) for process in processes[:-1] if process.value is not None]
+            print(f"Plan for {parties} parties (nothing was shared; what was printed above came of zeros):")
+            print(Plan.of(members[:-1], costs))
         return 0
     width = max(len(name) for name in members)
     cause = group.cause()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -262,3 +264,33 @@ def test_no_dealer_is_asked_and_no_session_stays() -> None:
     assert not joined()
     mpcpriv.plan(initialised, 2, (softmax,))
     assert not joined()
+
+
+PREPARED = """
+import mpcpriv.engine
+mpcpriv.engine.prepare()
+mpcpriv.engine.prepare(dealer=True)
+from mpcpriv.engine.correlation import comparison
+from mpcpriv.engine.protocol import compare, piecewise
+compiled = lambda: {
+    (m.__name__, name): f.signatures[:] for m in (comparison, compare, piecewise)
+    for name, f in vars(m).items() if hasattr(f, "signatures") and f.__module__ == m.__name__
+}
+before = compiled()
+assert all(signatures for (_, name), signatures in before.items() if name != "_parity"), before
+from tests.protocol.parties import run
+from tests.protocol.test_rounds import OPERATIONS
+def program(session):
+    import crypten, torch
+    crypten.init()
+    x, y = (crypten.cryptensor(torch.linspace(-2, 3, 40).view(4, 10), src=src) for src in (0, 1))
+    for _, operation in OPERATIONS.values():
+        operation(x, y)
+run(3, program)
+assert compiled() == before, compiled()
+"""
+
+
+def test_nothing_is_left_to_compile_once_members_connect() -> None:
+    result = subprocess.run([sys.executable, "-c", PREPARED], capture_output=True, text=True, timeout=110)
+    assert result.returncode == 0, result.stderr
