@@ -26,6 +26,7 @@ from mpcpriv.errors import (
 
 if TYPE_CHECKING:
     from mpcpriv import engine
+    from mpcpriv.engine import plan, steps
     from mpcpriv.party.launch import PartyFailed, launch
 
 __version__ = "0.1.0"
@@ -48,6 +49,8 @@ __all__ = [
     "__version__",
     "engine",
     "launch",
+    "plan",
+    "steps",
 ]
 
 
@@ -55,6 +58,8 @@ def __getattr__(name: str) -> object:
     # PEP 562: the public names that need torch or gRPC are loaded on first use.
     if name == "engine":
         return importlib.import_module("mpcpriv.engine")
+    if name in {"plan", "steps"}:
+        return getattr(importlib.import_module("mpcpriv.engine"), name)
     if name in {"PartyFailed", "launch"}:
         return getattr(importlib.import_module("mpcpriv.party.launch"), name)
     raise AttributeError(f"module 'mpcpriv' has no attribute {name!r}")

@@ -29,6 +29,10 @@ def launch(
             "-n", "--parties", help="Run this many parties (2 to 16) and a dealer here.", show_default=False
         ),
     ] = None,
+    plan: Annotated[
+        bool,
+        typer.Option("--plan", help="Run on zeros, share nothing, and print what the program would cost."),
+    ] = False,
     party: Annotated[
         str | None,
         typer.Option("--party", help="Run this one member of a cluster.", show_default=False),
@@ -52,6 +56,8 @@ def launch(
 
         mpcpriv launch -n 3 examples/hello.py
 
+    With --plan it says beforehand what that costs in rounds, bytes and seconds on a network.
+
     Between machines, one command per member; the dealer needs no program:
 
         mpcpriv launch --party alice --cluster parties/cluster.toml program.py
@@ -61,7 +67,7 @@ def launch(
     Lines are prefixed with the party that wrote them. The exit status is not 0 when any party fails.
     """
     try:
-        status = _run(script, args or [], parties, party, cluster, config)
+        status = _run(script, args or [], parties, party, cluster, config, plan=plan)
     except KeyboardInterrupt:
         typer.echo("mpcpriv: interrupted", err=True)
         status = EXIT_INTERRUPTED
@@ -80,6 +86,8 @@ def _run(
     party: str | None,
     cluster: Path | None,
     config: Path | None,
+    *,
+    plan: bool,
 ) -> int:
     if party is None and cluster is None and config is None:
         if script is None:
@@ -88,7 +96,9 @@ def _run(
             )
         from mpcpriv.party.launch import run_script
 
-        return run_script(script, args, parties=3 if parties is None else parties)
+        return run_script(script, args, parties=3 if parties is None else parties, plan=plan)
+    if plan:
+        raise UsageError("--plan: all parties of a plan run here; leave out --party, --cluster and --config")
     if party is None or cluster is None:
         missing = "--party" if party is None else "--cluster"
         raise UsageError(

@@ -18,7 +18,8 @@ from rich.table import Table
 from mpcpriv.demo import table
 from mpcpriv.demo.hospital import Outcome, Recipe, hospital
 from mpcpriv.errors import MpcprivError, UsageError
-from mpcpriv.party.launch import DEALER, NAMES, launch
+from mpcpriv.party.launch import launch
+from mpcpriv.types import DEALER, NAMES
 
 TOLERANCE: Final = 0.01
 """How far the held-out accuracy may be from scikit-learn's."""

@@ -6,8 +6,11 @@ order, byte for byte: one deviating party can neither learn nor change what is d
 
 from __future__ import annotations
 
+import torch
+
 from mpcpriv.engine.correlation import wire
 from mpcpriv.engine.correlation.base import correct, owner
+from mpcpriv.engine.correlation.comparison import ThresholdMask
 from mpcpriv.engine.correlation.source import correction_header
 from mpcpriv.engine.prg import Prg, raw
 from mpcpriv.engine.session import pair_key
@@ -53,6 +56,12 @@ def deal(transport: Transport) -> int:
                 *(raw(v.contiguous()) for v in values if v.numel()),
             )
         dealt += len(requests)
+
+
+def warm() -> None:
+    """Compiles what numba compiles on first use, or loads it: seconds that the parties need not wait for."""
+    request = ThresholdMask(1, 1, 1)
+    request.derive(*(torch.zeros(slot.shape, dtype=slot.dtype) for slot in request.masks()))
 
 
 def _receive(transport: Transport, rank: int) -> bytes | None:

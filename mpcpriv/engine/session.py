@@ -10,13 +10,17 @@ import hashlib
 import os
 import threading
 import time
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from mpcpriv.engine.correlation.base import Group, Slot
 from mpcpriv.engine.correlation.source import Correlations
+from mpcpriv.engine.encoding import encode
+from mpcpriv.engine.loop import Line, Progress, Watcher, counted
 from mpcpriv.engine.prg import Prg, derive_key, raw
 from mpcpriv.errors import Desynchronised, UsageError
 from mpcpriv.transport.base import Transport
@@ -31,16 +35,22 @@ class Cost:
 
     Attributes:
         rounds: times that it waited for messages which every party sent at once.
-        sent, received: bytes of openings and collectives to and from the other parties.
+        sent_to: bytes of openings and collectives to each other party, by rank.
+        received: bytes of openings and collectives from the other parties.
         waited: seconds spent waiting for the other parties.
         opened: how often each operation opened something, by name.
     """
 
     rounds: int = 0
-    sent: int = 0
+    sent_to: Counter[int] = field(default_factory=Counter)
     received: int = 0
     waited: float = 0.0
-    opened: dict[str, int] = field(default_factory=dict)
+    opened: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def sent(self) -> int:
+        """Bytes of openings and collectives to the other parties."""
+        return self.sent_to.total()
 
 
 def pair_key(transport: Transport, peer: int, purpose: str) -> bytes:
@@ -87,6 +97,9 @@ class Session:
         """Whether products stay untruncated for now (`tensor.deferred`)."""
         self.communicator: Any = None
         """CrypTen's communicator, once a program has asked for it."""
+        self.progress: Watcher | None = Line(self.rank)
+        """Told how far the loops of `steps` are; None for silence."""
+        self._loops: list[Progress] = []
         self._private = Prg(os.urandom(16))
         self._private_index = 0
 
@@ -120,6 +133,14 @@ class Session:
         """Uniform int8 that only this party knows."""
         self._private_index += 1
         return self._private.stream(self._private_index).tensor(shape, torch.int8)
+
+    def encoded(self, value: object) -> torch.Tensor:
+        """This party's own input as ring elements.
+
+        Raises:
+            RangeError: a value is not finite or too large.
+        """
+        return encode(value)
 
     def share_input(self, source: int, shape: tuple[int, ...], value: torch.Tensor | None) -> torch.Tensor:
         """Shares of a ring tensor that the party of rank `source` holds; nothing is sent.
@@ -210,12 +231,12 @@ class Session:
         header = self._header(operation, like, joint)
         for peer, tensors in outgoing.items():
             self.transport.send(peer, header, *(raw(t) for t in tensors if t.numel()))
-            self.cost.sent += len(header) + sum(t.nbytes for t in tensors)
+            self.cost.sent_to[peer] += len(header) + sum(t.nbytes for t in tensors)
         began = time.perf_counter()
         received = {peer: self._receive(peer, header, like) for peer in sources}
         self.cost.waited += time.perf_counter() - began
         self.cost.rounds += 1
-        self.cost.opened[operation] = self.cost.opened.get(operation, 0) + 1
+        self.cost.opened[operation] += 1
         return received
 
     def _header(self, operation: str, like: list[torch.Tensor], joint: bool) -> bytes:
@@ -258,6 +279,37 @@ class Session:
             offset += t.nbytes
         return tensors
 
+    def steps(self, turns: int, name: str = "steps") -> Iterator[int]:
+        """0 .. `turns` - 1, for a loop that all parties run alike: see `mpcpriv.engine.steps`.
+
+        Raises:
+            UsageError: `turns` is no whole number, or negative.
+        """
+        return self._steps(counted(turns), name)
+
+    def _steps(self, turns: int, name: str) -> Iterator[int]:
+        self.note(f"steps {turns}")
+        loop = self.correlations.loop(turns)
+        progress = Progress(name, turns)
+        self._loops.append(progress)
+        try:
+            for turn in range(turns):
+                self.correlations.turn(loop)
+                yield turn
+                progress.done = turn + 1
+                if progress.done < turns:
+                    self._tell()
+        finally:
+            # Nothing here may change what is asked or sent: after a `break` Python decides when it runs.
+            progress.over = True
+            if progress in self._loops:
+                self._tell()
+                self._loops.remove(progress)
+
+    def _tell(self) -> None:
+        if self.progress is not None:
+            self.progress(tuple(self._loops))
+
     def close(self) -> None:
         """Ends normally and leaves the thread without a session."""
         if getattr(_local, "session", None) is self:
@@ -266,6 +318,9 @@ class Session:
 
     def __repr__(self) -> str:
         return f"Session({self.parties[self.rank]}, rank {self.rank} of {self.size})"
+
+
+Kind = TypeVar("Kind", bound=Session)
 
 
 def joined() -> bool:
@@ -285,8 +340,12 @@ def current() -> Session:
     return session
 
 
-def join(transport: Transport) -> Session:
+def join(transport: Transport, kind: type[Kind]) -> Kind:
     """Opens this thread's session over a connected transport whose last member is the dealer.
+
+    Args:
+        transport: connected.
+        kind: `Session`, or what counts in its place (`engine.rehearsal`).
 
     Raises:
         UsageError: the thread has a session already, or there are fewer than two parties.
@@ -294,5 +353,6 @@ def join(transport: Transport) -> Session:
     """
     if joined():
         raise UsageError("this thread has a session already; close it first")
-    _local.session = Session(transport)
-    return current()
+    session = kind(transport)
+    _local.session = session
+    return session

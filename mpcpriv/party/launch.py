@@ -14,8 +14,9 @@ import shutil
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
+from mpcpriv.engine.costs import Plan
 from mpcpriv.errors import PeerError, UsageError
 from mpcpriv.party.ending import Failure
 from mpcpriv.party.pipe import INSIDE, JOB_BYTES, Setup, pack, unpack
@@ -24,15 +25,7 @@ from mpcpriv.party.program import Dealer, Function, Program, Script, script_dige
 from mpcpriv.party.supervisor import Group
 from mpcpriv.transport.base import Limits
 from mpcpriv.transport.tls import throw_away
-from mpcpriv.types import PartyId
-
-NAMES: Final = (
-    *("alice", "bob", "carol", "dave", "erin", "frank", "grace", "heidi"),
-    *("ivan", "judy", "kate", "leo", "mia", "niaj", "olivia", "peggy"),
-)
-"""What the parties of a local launch are called, by rank."""
-
-DEALER: Final = "dealer"
+from mpcpriv.types import PartyId, local_members
 
 _THREAD_SETTINGS = ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS")
 
@@ -84,13 +77,14 @@ def launch(fn: Callable[..., Any], parties: int = 3, args: Sequence[object] = ()
     return [unpack(process.value) for process in processes[:-1] if process.value is not None]
 
 
-def run_script(path: Path, argv: Sequence[str] = (), parties: int = 3) -> int:
+def run_script(path: Path, argv: Sequence[str] = (), parties: int = 3, *, plan: bool = False) -> int:
     """Runs a Python file as `__main__` at every one of `parties` parties on this machine.
 
     Args:
         path: the script; its folder is first on `sys.path`.
         argv: becomes `sys.argv[1:]`.
         parties: 2 to 16.
+        plan: it runs on zeros, nothing is shared, and what it would cost is printed (`mpcpriv.plan`).
 
     Returns:
         The exit status: 0 when all members ended normally, else 1; the reasons are on stderr.
@@ -101,11 +95,15 @@ def run_script(path: Path, argv: Sequence[str] = (), parties: int = 3) -> int:
     """
     members = _local_members(parties)
     script_digest(path)  # refused here, once, rather than by every party
-    programs: list[Program] = [Script(path, tuple(argv))] * parties
+    programs: list[Program] = [Script(path, tuple(argv), plan)] * parties
     with start(members, [*programs, Dealer()], None) as group:
         group.wait()
         processes = group.members
     if not _failures(processes):
+        if plan:
+            costs = [unpack(process.value) for process in processes[:-1] if process.value is not None]
+            print(f"Plan for {parties} parties (nothing was shared; what was printed above came of zeros):")
+            print(Plan.of(members[:-1], costs))
         return 0
     width = max(len(name) for name in members)
     cause = group.cause()
@@ -122,13 +120,7 @@ def _local_members(parties: int) -> tuple[PartyId, ...]:
             f"launch was called inside {os.environ[INSIDE]}, a party that a launch started: call it under "
             '`if __name__ == "__main__":`, or call the function directly'
         )
-    if type(parties) is not int:
-        raise UsageError(f"parties = {parties!r}: give a whole number from 2 to {len(NAMES)}")
-    if parties == 1:
-        raise UsageError("parties = 1: nothing is secret from oneself; a computation needs 2 parties or more")
-    if not 2 <= parties <= len(NAMES):
-        raise UsageError(f"parties = {parties}: on one machine there can be 2 to {len(NAMES)}")
-    return (*map(PartyId, NAMES[:parties]), PartyId(DEALER))
+    return local_members(parties)
 
 
 def start(members: tuple[PartyId, ...], programs: Sequence[Program], main: dict[str, Any] | None) -> Group:

@@ -109,6 +109,24 @@ def test_a_script_runs_as_main_with_its_arguments_and_its_folder(folder: Path) -
     ]
 
 
+def test_a_plan_says_what_a_script_costs_and_shares_nothing(folder: Path) -> None:
+    (folder / "programs" / "sum.py").write_text(
+        SUM + "sys.exit('not what was expected' if total != 2.0 else 0)\n"
+    )
+    status, out, err = run("launch", "--plan", "-n", "2", "programs/sum.py", cwd=folder)
+    assert status == 0, err
+    assert "alice  | __main__ 0 0.0 []" in out, "what is opened is zeros, and no program has to like it"
+    plan = out[out.index("Plan for 2 parties") :].splitlines()
+    assert plan[1] == "1 round"
+    assert plan[2] == "144 bytes between the parties, at most 72 bytes from one"  # a header of 64, a number
+    assert "opened: open to all (1)" in plan
+    status, _, err = run(
+        "launch", "--plan", "--party", "alice", "--cluster", "c.toml", "programs/sum.py", cwd=folder
+    )
+    assert (status, err.count("\n")) == (2, 1)
+    assert "--plan" in err
+
+
 def test_a_script_that_fails_fails_the_command(folder: Path) -> None:
     (folder / "bad.py").write_text(
         "import crypten\n"

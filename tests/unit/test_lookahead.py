@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mpcpriv.engine.correlation.base import Again, Correlation, Words
+from mpcpriv.engine.correlation import lookahead
+from mpcpriv.engine.correlation.base import Correlation
 from mpcpriv.engine.correlation.bits import DaBit
 from mpcpriv.engine.correlation.lookahead import CONTEXT, MOST_AHEAD, MOST_BYTES, Lookahead
 from mpcpriv.engine.correlation.placement import REACH
 from mpcpriv.engine.correlation.product import Mask, SquarePair, Triple
 from mpcpriv.engine.correlation.truncation import TruncationMask
 from mpcpriv.engine.ring import Bilinear
+from mpcpriv.engine.correlation.turns import Loop
 
 
 class Books:
@@ -23,6 +29,21 @@ class Books:
         self.used: set[int] = set()
         self.foreseen = 0
         self.most_ahead = self.most_bytes = 0
+
+    def steps(self, turns: int) -> Iterator[int]:
+        loop = self.lookahead.loop(turns)
+        for turn in range(turns):
+            self.turn(loop)
+            yield turn
+
+    def turn(self, loop: Loop) -> None:
+        first, asked = self.lookahead.turn(loop)
+        assert first == len(self.dealt), "numbers are given in the order of asking"
+        self.dealt += asked
+
+    @property
+    def in_vain(self) -> int:
+        return len(self.dealt) - len(self.used)
 
     def take(self, request: Correlation) -> int:
         before = len(self.dealt)
@@ -83,10 +104,10 @@ def test_a_repeated_step_is_foreseen() -> None:
 
 
 def test_a_loop_is_followed_beyond_its_next_turn_in_few_messages() -> None:
-    lookahead = Lookahead()
+    ahead = Lookahead()
     for request in STEP * 10:
-        lookahead.take(request)
-    messages = [asked for request in STEP * 100 if (asked := lookahead.take(request)[2])]
+        ahead.take(request)
+    messages = [asked for request in STEP * 100 if (asked := ahead.take(request)[2])]
     assert len(messages) <= 100 * len(STEP) / (MOST_AHEAD / 2) + 1
 
 
@@ -127,10 +148,10 @@ def test_what_alone_exceeds_the_bound_is_asked_for_when_needed() -> None:
 
 
 def test_memory_of_the_past_is_bounded() -> None:
-    lookahead = Lookahead()
+    ahead = Lookahead()
     for k in range((1 << 16) + 100):
-        lookahead.take(STEP[k % 7])
-    assert len(lookahead._past) <= 1 << 16
+        ahead.take(STEP[k % 7])
+    assert len(ahead._past) <= 1 << 16
 
 
 # Masks that are used again.
@@ -239,3 +260,139 @@ def test_masks_are_found_as_far_back_as_is_said() -> None:
         books.other(DaBit((k,)))
     books.product("data", "gradient")
     assert len(books.lookahead._placement._masks) <= 3
+
+
+# Loops that say how many turns they have.
+
+TURN = STEP[:4]
+
+
+@pytest.mark.parametrize("turns", [0, 1, 2, 3, 7, 100])
+@pytest.mark.parametrize("length", [1, 2, 5, 6, 10, 63, 64, 65, 200])
+def test_a_counted_loop_is_foreseen_from_its_second_turn_on_and_no_further(turns: int, length: int) -> None:
+    books = Books()
+    turn = [SquarePair((k,)) for k in range(length)]
+    for _ in books.steps(turns):
+        for request in turn:
+            books.take(request)
+    assert books.foreseen == max(turns - 1, 0) * length
+    assert books.in_vain == 0
+    assert books.most_ahead <= MOST_AHEAD
+
+
+def test_what_follows_a_counted_loop_is_not_taken_for_another_turn() -> None:
+    books = Books()
+    for _ in books.steps(50):
+        for request in STEP:
+            books.take(request)
+    for k in range(100, 150):
+        books.take(DaBit((k,)))
+    assert books.in_vain == 0
+
+
+def test_each_request_of_a_later_turn_is_under_way_since_the_turn_before() -> None:
+    books, ends = Books(), [0]
+    for turn in books.steps(20):
+        asked_before = ends[-1]
+        numbers = [books.take(request) for request in STEP]
+        if turn >= 2:
+            assert max(numbers) < asked_before
+        ends.append(len(books.dealt))
+
+
+def test_a_smaller_last_batch_costs_what_was_ahead() -> None:
+    books = Books()
+    for turn in books.steps(30):
+        for request in TURN if turn < 29 else [SquarePair((77,))]:
+            books.take(request)
+    assert books.foreseen == 28 * len(TURN)
+    assert books.in_vain == len(TURN)
+
+
+def test_a_first_turn_unlike_the_others_costs_one_turn_of_look_ahead() -> None:
+    books = Books()
+    for turn in books.steps(30):
+        for request in STEP if turn == 0 else TURN:
+            books.take(request)
+    assert books.foreseen >= 28 * len(TURN)
+    assert books.in_vain <= MOST_AHEAD
+
+
+def test_turns_that_keep_changing_are_not_foreseen_for_ever() -> None:
+    books = Books()
+    for turn in books.steps(200):
+        for k in range(4):
+            books.take(DaBit((4 * turn + k,)))
+    assert books.in_vain <= 2 * MOST_AHEAD
+
+
+def test_a_loop_left_early_costs_what_was_ahead() -> None:
+    books = Books()
+    for turn in books.steps(100):
+        for request in TURN:
+            books.take(request)
+        if turn == 9:
+            break
+    assert books.in_vain <= MOST_AHEAD
+    for k in range(100, 150):
+        books.take(DaBit((k,)))
+    assert books.in_vain <= MOST_AHEAD
+
+
+def test_inner_loops_are_foreseen_within_the_outer_ones_turns() -> None:
+    books = Books()
+    for _ in books.steps(5):
+        books.take(DaBit((1,)))
+        for batch in books.steps(8):
+            for request in TURN if batch < 7 else [SquarePair((77,))]:  # the smaller last batch of an epoch
+                books.take(request)
+        books.take(DaBit((2,)))
+    first_epoch_in_vain = len(TURN)
+    assert books.in_vain == first_epoch_in_vain
+    assert books.foreseen == 6 * len(TURN) + 4 * (7 * len(TURN) + 3)
+
+
+def test_an_outer_turn_too_long_to_remember_leaves_the_inner_loops_foreseen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(lookahead, "_REMEMBERED", 1000)
+    books = Books()
+    for _ in books.steps(2):
+        for _ in books.steps(180):
+            for request in STEP:
+                books.take(request)
+    assert books.foreseen >= 2 * 178 * len(STEP)
+    assert books.in_vain <= 2 * MOST_AHEAD
+
+
+def test_bytes_ahead_are_bounded_in_a_counted_loop() -> None:
+    books = Books()
+    turn = [SquarePair((1 << 20,)), *STEP, SquarePair((3 << 19,)), SquarePair((MOST_BYTES // 8 + 1,))]
+    for _ in books.steps(20):
+        for request in turn:
+            books.take(request)
+    assert books.most_bytes <= MOST_BYTES
+    assert books.in_vain == 0
+    assert books.foreseen == 19 * (len(turn) - 1), "all but what is too large to be ahead"
+
+
+FORMS = st.recursive(
+    st.integers(0, 9), lambda inner: st.tuples(st.integers(0, 4), st.lists(inner, max_size=3)), max_leaves=6
+)
+
+
+@given(FORMS)
+@settings(max_examples=100, deadline=None)
+def test_numbers_are_consistent_in_nested_loops_of_any_form(form: object) -> None:
+    books = Books()
+
+    def body(part: object, turn: int) -> None:
+        if isinstance(part, int):
+            books.take(STEP[part] if part else DaBit((turn,)))  # some requests change from turn to turn
+        else:
+            turns, parts = part
+            for inner_turn in books.steps(turns):
+                for inner in parts:
+                    body(inner, inner_turn)
+
+    body((3, [form, 1, form]), 0)

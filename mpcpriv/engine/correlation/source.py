@@ -8,6 +8,7 @@ import torch
 
 from mpcpriv.engine.correlation.base import Correlation, Slot, expand, owner
 from mpcpriv.engine.correlation.lookahead import Lookahead
+from mpcpriv.engine.correlation.turns import Loop
 from mpcpriv.engine.correlation.wire import check, encode
 from mpcpriv.engine.prg import Prg, Stream
 from mpcpriv.errors import Desynchronised, UsageError
@@ -67,23 +68,42 @@ class Correlations:
             UsageError: the request is larger than is dealt at once.
             PeerError: a member failed.
         """
-        check(request)  # before it is numbered: a program may catch the refusal and go on
+        self.admit(request)  # before it is numbered: a program may catch the refusal and go on
+        index, first, asked = self._lookahead.take(request)
+        request = self._lookahead.latest
+        self._ask(first, asked)
+        if self.owns(index):
+            self._pending.add(index)
+        self.used += 1
+        self.log(index, request)
+        return Dealt(self, request, index, self._prg.stream(index))
+
+    def admit(self, request: Correlation) -> None:
+        """Raises `UsageError` if the request is larger than is dealt at once."""
+        check(request)
         if request.dealt_bytes + _HEADER > self._transport.limits.message:
             raise UsageError(
                 f"{request.kind} needs a correction of {request.dealt_bytes} bytes, more than a message "
                 "holds; split the operation"
             )
-        index, first, asked = self._lookahead.take(request)
-        request = self._lookahead.latest
+
+    def log(self, index: int, request: Correlation) -> None:
+        """Notes what was taken, for `history`."""
+        self._log.append(f"{index} {request};")
+
+    def loop(self, turns: int) -> Loop:
+        """A loop of so many turns begins; `turn` follows for each."""
+        return self._lookahead.loop(turns)
+
+    def turn(self, loop: Loop) -> None:
+        """A turn begins: what it and the later ones will need is asked for, as far as is known."""
+        self._ask(*self._lookahead.turn(loop))
+
+    def _ask(self, first: int, asked: list[Correlation]) -> None:
         if asked:
             self._transport.send(self._dealer, encode(asked, first))
             self._expected += [(i, r) for i, r in enumerate(asked, first) if self.owns(i)]
-        if self.owns(index):
-            self._pending.add(index)
-        self.used += 1
-        self.asked += len(asked)
-        self._log.append(f"{index} {request};")
-        return Dealt(self, request, index, self._prg.stream(index))
+            self.asked += len(asked)
 
     def history(self) -> bytes:
         """What was taken since the last call, to be bound to the next frame."""

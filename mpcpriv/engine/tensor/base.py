@@ -90,7 +90,7 @@ class Shares(Deferred):
         if owner and tensor is None:
             raise UsageError(f"src={src} is this party, so it must give the tensor")
         interval = None if bound is None else Interval.stated(bound)
-        value = encode(tensor) if owner else None
+        value = s.encoded(tensor) if owner else None
         if value is not None and interval is not None:
             interval.holds(as_tensor(tensor))
         if broadcast_size:
