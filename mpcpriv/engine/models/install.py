@@ -31,7 +31,8 @@ def install() -> None:
     for name in ("Dropout2d", "Dropout3d"):
         for place in (crypten.nn, crypten.nn.module):
             setattr(place, name, modules.DropoutNd)
-    crypten.nn.from_pytorch = from_pytorch
+    for place in (crypten.nn, crypten.nn.onnx_converter):
+        place.from_pytorch, place.from_onnx = from_pytorch, from_onnx
     crypten.nn.Module.load_state_dict = load_state_dict
     crypten.optim.Adam = optimisers.Adam
     crypten.public = losses.public
@@ -44,6 +45,13 @@ def from_pytorch(model: Any, dummy_input: Any) -> Any:
     from mpcpriv.engine.models.convert import convert  # loads torch.export
 
     return convert(model, dummy_input)
+
+
+def from_onnx(model: Any, dummy_input: Any = None) -> Any:
+    """As `mpcpriv.engine.models.onnx.file.from_onnx`."""
+    from mpcpriv.engine.models.onnx.file import from_onnx as read  # loads torch.export
+
+    return read(model, dummy_input)
 
 
 def load_state_dict(self: Any, state_dict: Mapping[str, Any], strict: bool = True) -> None:

@@ -161,6 +161,16 @@ def _alternatives(x: Tensor, y: Any, sign: int) -> Tensor:
     )
 
 
+def _logical(name: str, of_bits: Callable[[Any, Any], Any]) -> Callable[..., Tensor]:
+    def combine(x: Tensor, y: Tensor) -> Tensor:
+        if not encrypted(x) and not encrypted(y):
+            return getattr(torch, name)(x, y)
+        bits = (v if encrypted(v) else v.to(torch.int64) for v in (x, y))
+        return of_bits(*bits)
+
+    return combine
+
+
 OPERATORS: Final[dict[str, Callable[..., Any]]] = {
     # products
     "aten.linear": f.linear,
@@ -254,6 +264,12 @@ OPERATORS: Final[dict[str, Callable[..., Any]]] = {
     "aten.le": operator.le,
     "aten.gt": operator.gt,
     "aten.ge": operator.ge,
+    "aten.eq": operator.eq,
+    "aten.ne": operator.ne,
+    "aten.logical_not": lambda x: 1 - x if encrypted(x) else torch.logical_not(x),
+    "aten.logical_and": _logical("logical_and", lambda x, y: x * y),
+    "aten.logical_or": _logical("logical_or", lambda x, y: x + y - x * y),
+    "aten.logical_xor": _logical("logical_xor", lambda x, y: x + y - x * y * 2),
     "aten.where": f.choose,
     "aten.masked_fill": lambda x, mask, value: f.choose(mask, value, x),
     # reductions
