@@ -7,10 +7,9 @@ from typing import Any
 
 from mpcpriv.errors import UsageError
 
-_LOSSES = ("MSELoss", "L1Loss", "BCELoss", "BCEWithLogitsLoss", "CrossEntropyLoss")
-_MODULES = (
-    "AdaptiveAvgPool2d", "AvgPool2d", "Dropout", "DropoutNd", "Embedding", "GELU", "GroupNorm", "LayerNorm",
-    "LeakyReLU", "MaxPool2d", "SiLU", "Softplus", "Tanh",
+_LOSSES = (
+    "MSELoss", "L1Loss", "SmoothL1Loss", "HuberLoss", "BCELoss", "BCEWithLogitsLoss", "CrossEntropyLoss",
+    "NLLLoss",
 )  # fmt: skip
 
 
@@ -25,12 +24,10 @@ def install() -> None:
     for name in _LOSSES:
         for place in (crypten.nn, crypten.nn.loss):
             setattr(place, name, getattr(losses, name))
-    for name in _MODULES:
+    for name, layer in modules.MODULES.items():
         for place in (crypten.nn, crypten.nn.module):
-            setattr(place, name, getattr(modules, name))
-    for name in ("Dropout2d", "Dropout3d"):
-        for place in (crypten.nn, crypten.nn.module):
-            setattr(place, name, modules.DropoutNd)
+            setattr(place, name, layer)
+    crypten.nn.__getattr__ = modules.missing
     for place in (crypten.nn, crypten.nn.onnx_converter):
         place.from_pytorch, place.from_onnx = from_pytorch, from_onnx
     crypten.nn.Module.load_state_dict = load_state_dict
@@ -87,3 +84,6 @@ def load_state_dict(self: Any, state_dict: Mapping[str, Any], strict: bool = Tru
     with crypten.no_grad(), torch.no_grad():
         for name in sorted(both):
             own[name].copy_(given[name])
+    for module in self.modules():
+        if hasattr(module, "forget"):  # what it computed of its buffers
+            module.forget()

@@ -114,11 +114,6 @@ def _norm(x: Tensor, order: Any = 2, dim: Any = None, keepdim: bool = False, **_
     return _reduction("sum")(x.square(), dim, keepdim).sqrt()
 
 
-def _glu(x: Tensor, dim: int = -1) -> Tensor:
-    left, right = shapes.chunk(x, 2, dim)
-    return left * right.sigmoid()
-
-
 def _batch_norm(
     x: Tensor,
     weight: Any,
@@ -218,7 +213,7 @@ OPERATORS: Final[dict[str, Callable[..., Any]]] = {
     "aten.leaky_relu": f.leaky_relu,
     "aten.prelu": f.prelu,
     "aten.elu": f.elu,
-    "aten.selu": lambda x: f.elu(x, 1.6732632423543772, 1.0507009873554805),
+    "aten.selu": f.selu,
     "aten.celu": lambda x, alpha=1.0: f.elu(x, alpha, 1.0, 1 / alpha),
     "aten.gelu": f.gelu,
     "aten.silu": f.silu,
@@ -236,7 +231,7 @@ OPERATORS: Final[dict[str, Callable[..., Any]]] = {
     "aten.softmax": lambda x, dim, *_: x.softmax(dim),
     "aten.log_softmax": lambda x, dim, *_: x.log_softmax(dim),
     "aten.softmin": lambda x, dim, *_: (-x).softmax(dim),
-    "aten.glu": _glu,
+    "aten.glu": f.glu,
     # arithmetic
     "aten.add": _add,
     "aten.sub": _sub,
