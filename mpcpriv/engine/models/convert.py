@@ -19,7 +19,7 @@ from mpcpriv.engine.models.converted import Converted, flat
 from mpcpriv.engine.models.functions import uniform
 from mpcpriv.engine.models.kinds import MASKED
 from mpcpriv.engine.models.operators import OPERATORS, PUBLIC
-from mpcpriv.engine.models.program import Program, Ref, Step, references, without_overload
+from mpcpriv.engine.models.program import Input, Program, Ref, Step, references, without_overload
 from mpcpriv.errors import Unsupported, UsageError
 
 TOLERANCE: Final = 1e-3
@@ -39,7 +39,7 @@ def convert(model: torch.nn.Module, dummy_input: Any) -> Converted:
     Args:
         model: a plain torch model; it is not changed, and nothing of it is kept.
         dummy_input: a tensor, or a tuple of them, of the shapes and types that it takes. The first
-            dimension may have another length later, where the model allows it.
+            dimension may have another length later, where the model allows it; the others may not.
 
     Raises:
         Unsupported: the model uses an operator that is not offered (named), cannot be exported, or
@@ -181,7 +181,7 @@ def _program(exported: Any, names: dict[str, str], unknown: str) -> Program:
     tensors = _tensors(exported, names)
     kinds = {spec.arg.name: spec for spec in exported.graph_signature.input_specs}
     now: dict[str, Ref | Any] = {}  # by node, what stands for it: an in-place operator replaces it
-    inputs: list[str] = []
+    inputs: list[Input] = []
     public: set[str] = {name for name, tensor in tensors.items() if not tensor.is_floating_point()}
     steps: list[Step] = []
     output: Any = None
@@ -199,7 +199,9 @@ def _program(exported: Any, names: dict[str, str], unknown: str) -> Program:
         if node.op == "placeholder":
             spec = kinds[node.name]
             if spec.target is None:
-                inputs.append(node.name)
+                value = node.meta["val"]
+                lengths = tuple(n if isinstance(n, int) else None for n in value.shape)
+                inputs.append(Input(node.name, lengths, not value.is_floating_point()))
                 now[node.name] = Ref(node.name)
             else:
                 now[node.name] = Ref(names.get(spec.target, spec.target))
