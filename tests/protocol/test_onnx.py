@@ -274,6 +274,44 @@ def test_a_dummy_input_opens_dimensions() -> None:
         crypten.nn.from_onnx(model, (torch.zeros(2, 5, 2), torch.zeros(1)))
 
 
+@pytest.mark.parametrize(("name", "dtype"), [("double", torch.float64), ("float16", torch.float16)])
+def test_other_real_types_convert(name: str, dtype: torch.dtype) -> None:
+    weight = torch.linspace(-1, 1, 12).reshape(6, 2).to(dtype)
+    converted = crypten.nn.from_onnx(graph("y = MatMul(x, w)", {"w": weight}, ROW, inputs=f"{name}[N, 6] x"))
+
+    def program(session: Session) -> Any:
+        crypten.init()
+        mine = copy.deepcopy(converted).encrypt(src=0)
+        return mine(crypten.cryptensor(torch.ones(2, 6), src=1)).get_plain_text()
+
+    assert torch.allclose(run(2, program)[0], weight.double().sum(0).expand(2, 2), atol=1e-3)
+
+
+def test_lengths_that_the_graph_computes_follow_the_batch() -> None:
+    body = """s = Shape(x) zero = Constant<value_ints=[0]>() one = Constant<value_ints=[1]>()
+        two = Constant<value_ints=[2]>() n = Slice(s, zero, one) m = Slice(s, one, two) nm = Mul(n, m)
+        last = Constant<value_ints=[-1]>() to = Concat<axis=0>(nm, last) flat = Reshape(x, to)
+        wrong = Constant<value_ints=[-1, 1]>()
+        minus = Constant<value_int=-1>() e = Equal(wrong, minus) ones = Constant<value_ints=[1, 1]>()
+        shape = Where(e, ones, wrong) half = Constant<value=float[1, 1] {0.5}>() h = Expand(half, shape)
+        y = Sub(flat, h)"""
+    converted = crypten.nn.from_onnx(graph(body, {}, (3, 4, 5)))
+    for batch in (1, 2, 7):
+        x = torch.randn(batch, 4, 5)
+        assert torch.equal(converted(x), x.reshape(4 * batch, 5) - 0.5)
+
+
+def test_a_function_is_compared_inside_its_domain() -> None:
+    converted = crypten.nn.from_onnx(graph("y = Log(x)", {}, ROW))
+    assert torch.allclose(converted(torch.full((2, 6), 3.0)), torch.full((2, 6), 3.0).log())
+    below = crypten.nn.from_onnx(graph("y = Less(x, c)", {"c": torch.tensor(0.5)}, ROW))
+    assert torch.equal(
+        below(torch.tensor([[0.4, 0.6, 0, 1, -1, 2]])).int(), torch.tensor([[1, 0, 1, 0, 1, 0]])
+    )
+    with pytest.raises(Unsupported, match="nothing finite"):
+        crypten.nn.from_onnx(graph("s = Mul(x, x) n = Neg(s) y = Log(n)", {}, ROW))
+
+
 def test_a_fixed_batch_stays_fixed_where_the_graph_says_so() -> None:
     model = graph("y = Reshape(x, s)", {"s": ints(1, 12)}, ROW, inputs="float[2, 6] x")
     converted = crypten.nn.from_onnx(model)

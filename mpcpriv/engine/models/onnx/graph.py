@@ -53,6 +53,10 @@ class Graph(torch.nn.Module):
         }
         for tensor in graph.initializer:
             value = onnx.numpy_helper.to_array(tensor)
+            if value.dtype.kind not in "fiub":
+                raise Unsupported(
+                    f"{tensor.name} holds {value.dtype}: real numbers, integers or flags are needed"
+                )
             if value.dtype.kind == "f":
                 self._hold(tensor.name, value, constant=tensor.name in statistics)
             else:
@@ -66,8 +70,8 @@ class Graph(torch.nn.Module):
     def _hold(self, name: str, value: np.ndarray[Any, Any], *, constant: bool) -> None:
         place = f"tensor{len(self.names)}"
         self.names[place], self._places[name], self._stored[name] = name, place, value
-        tensor = torch.from_numpy(value.astype(np.float32))
-        if constant or (value.size and value.min() <= MASKED):
+        tensor = torch.from_numpy(value.copy())
+        if constant or bool((tensor <= MASKED).any()):
             self.register_buffer(place, tensor)
         else:
             self.register_parameter(place, torch.nn.Parameter(tensor))
