@@ -263,6 +263,8 @@ def test_single_numbers_in_initializers_are_secret_unless_an_operator_needs_them
     converted = crypten.nn.from_onnx(graph("h = Mul(x, scale) y = Pow(h, two)", weights, ROW))
     assert list(converted.state_dict()) == ["scale"]
     assert "3.0" not in str(converted.architecture())
+    constant = crypten.nn.from_onnx(CASES["weights in a constant"].made()[0])
+    assert list(constant.state_dict()) == ["w"]
 
 
 def test_a_dummy_input_opens_dimensions() -> None:

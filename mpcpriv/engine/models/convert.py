@@ -294,7 +294,7 @@ def _check(
 
 
 def _distance(expected: torch.Tensor, found: torch.Tensor) -> float:
-    """The largest error, relative and absolute below 1; where the original leaves a domain nothing is asked."""
+    """The largest error, relative (absolute below 1), where the original is inside its domain."""
     asked = expected.isfinite()
     if not expected.numel():
         return 0.0
