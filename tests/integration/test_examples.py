@@ -66,6 +66,13 @@ RUNS = [
         marks=slow,
     ),
     pytest.param(
+        "secret_onnx_model",
+        2,
+        r"100 of 100 predictions are those of plain inference",
+        id="secret-onnx-model-2",
+        marks=slow,
+    ),
+    pytest.param(
         "train_network",
         3,
         r"last loss: 0\.\d+ on shares, 0\.\d+ in plain torch",

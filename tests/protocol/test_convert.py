@@ -424,3 +424,16 @@ def test_two_transformer_encoder_layers_infer_encrypted() -> None:
         expected = model(x).double()
     for found, _ in run(2, program):
         assert torch.allclose(found, expected, atol=2e-2)
+
+
+def test_another_length_than_the_model_was_converted_for_is_refused() -> None:
+    model = Of(lambda x: x + torch.arange(10.0)[: x.size(1)].mean()).eval()
+    converted = crypten.nn.from_pytorch(model, torch.ones(2, 3))
+    x = torch.linspace(0, 1, 15).reshape(5, 3)
+    assert torch.allclose(converted(x), model(x))
+    for other in (torch.ones(2, 4), torch.ones(3), torch.ones(2, 3, 1)):
+        with pytest.raises(UsageError, match=r"inputs_0 has shape .* converted for \[any, 3\]"):
+            converted(other)
+    fixed = crypten.nn.from_pytorch(Of(lambda x: x.reshape(1, 6)).eval(), torch.ones(2, 3))
+    with pytest.raises(UsageError, match=r"converted for \[2, 3\]"):
+        fixed(torch.ones(4, 3))

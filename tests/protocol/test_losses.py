@@ -34,6 +34,8 @@ ONE_HOT = (numbers(5, 4, low=-6, high=6), F.one_hot(torch.tensor([0, 3, 1, 1, 2]
 CASES: dict[str, tuple[type, torch.Tensor, torch.Tensor]] = {
     "MSELoss": (nn.MSELoss, *REAL),
     "L1Loss": (nn.L1Loss, *REAL),
+    "HuberLoss": (nn.HuberLoss, *REAL),
+    "SmoothL1Loss": (nn.SmoothL1Loss, *REAL),
     "BCELoss": (nn.BCELoss, *BINARY),
     "BCEWithLogitsLoss": (nn.BCEWithLogitsLoss, *LOGITS),
     "CrossEntropyLoss": (nn.CrossEntropyLoss, *ONE_HOT),
@@ -68,6 +70,40 @@ def test_c11_losses_and_their_gradients_equal_torch(name: str, reduction: str) -
     assert value.shape == expected.shape
     assert torch.allclose(value, expected.detach(), rtol=1e-3, atol=2e-3)
     assert torch.allclose(gradient, plain.grad, rtol=2e-3, atol=2e-3)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_a_negative_logarithm_of_the_right_class_is_torchs(reduction: str) -> None:
+    x, one_hot = numbers(4, 3, 2), F.one_hot(torch.tensor([[0, 2], [1, 1], [2, 0], [0, 0]]), 3)
+    plain = x.clone().requires_grad_()
+    expected = nn.NLLLoss(reduction=reduction)(plain, one_hot.argmax(2))
+    expected.sum().backward()
+
+    def program(session: Session) -> Any:
+        crypten.init()
+        secret = crypten.cryptensor(x, src=0, requires_grad=True)
+        loss = crypten.nn.NLLLoss(reduction)(secret, crypten.cryptensor(one_hot.permute(0, 2, 1), src=1))
+        loss.sum().backward()
+        return loss.get_plain_text(), secret.grad.get_plain_text()
+
+    value, gradient = run(2, program)[0]
+    assert torch.allclose(value, expected.detach(), atol=1e-3)
+    assert torch.allclose(gradient, plain.grad, atol=1e-3)
+
+
+@pytest.mark.parametrize(("kind", "name"), [("HuberLoss", "delta"), ("SmoothL1Loss", "beta")])
+def test_the_threshold_of_a_huber_loss_is_torchs(kind: str, name: str) -> None:
+    x, y = REAL
+    expected = getattr(nn, kind)(**{name: 0.4})(x, y)
+
+    def program(session: Session) -> Any:
+        crypten.init()
+        loss = getattr(crypten.nn, kind)(**{name: 0.4})
+        return loss(crypten.cryptensor(x, src=0), crypten.cryptensor(y, src=1)).get_plain_text()
+
+    assert torch.allclose(run(3, program)[0], expected, atol=1e-3)
+    with pytest.raises(UsageError, match=f"{name}=0"):
+        getattr(crypten.nn, kind)(**{name: 0})
 
 
 @pytest.mark.parametrize("name", ["BCELoss", "BCEWithLogitsLoss", "CrossEntropyLoss"])

@@ -42,7 +42,52 @@ LAYERS: dict[str, tuple[str, tuple[Any, ...], dict[str, Any], torch.Tensor]] = {
     "leaky relu": ("LeakyReLU", (0.2,), {}, SMALL),
     "dropout in evaluation": ("Dropout", (1.0,), {}, SMALL),
     "batch norm": ("BatchNorm2d", (4,), {}, SMALL),
+    "batch norm of rows": ("BatchNorm1d", (6,), {"eps": 1e-3}, SMALL[0, 0] * 2),
+    "batch norm without affine": ("BatchNorm2d", (4,), {"affine": False}, SMALL),
+    "batch norm without statistics": ("BatchNorm2d", (4,), {"track_running_stats": False}, SMALL),
+    "instance norm": ("InstanceNorm2d", (4,), {"affine": True}, SMALL * 3 + 1),
+    "rms norm": ("RMSNorm", (6,), {"eps": 1e-3}, SMALL * 3 + 1),
     "linear": ("Linear", (6, 3), {}, SMALL),
+    "linear without bias": ("Linear", (6, 3), {"bias": False}, SMALL),
+    "conv1d": ("Conv1d", (4, 2, 3), {"stride": 2, "padding": 2, "dilation": 2, "groups": 2}, SMALL[:, :, 0]),
+    "conv1d, same": ("Conv1d", (4, 2, 5), {"padding": "same"}, SMALL[:, :, 0]),
+    "conv2d, dilated unevenly": ("Conv2d", (4, 2, (2, 3)), {"dilation": (3, 1), "padding": (0, 2)}, SMALL),
+    "conv1d transposed": (
+        "ConvTranspose1d",
+        (4, 2, 3),
+        {"stride": 2, "padding": 1, "groups": 2},
+        SMALL[:, :, 0],
+    ),
+    "conv2d transposed": (
+        "ConvTranspose2d",
+        (4, 3, 3),
+        {"stride": (2, 1), "padding": 1, "output_padding": (1, 0), "bias": False},
+        SMALL,
+    ),
+    "max pool 1d": ("MaxPool1d", (3,), {"stride": 2, "padding": 1}, SMALL[:, :, 0]),
+    "average pool 1d": ("AvgPool1d", (3, 2, 1), {"count_include_pad": False}, SMALL[:, :, 0]),
+    "average pool, ceil": ("AvgPool2d", ((2, 4),), {"ceil_mode": True}, SMALL),
+    "adaptive average pool to one": ("AdaptiveAvgPool2d", (1,), {}, SMALL),
+    "adaptive average pool, one side": ("AdaptiveAvgPool2d", ((None, 2),), {}, SMALL),
+    "adaptive average pool 1d": ("AdaptiveAvgPool1d", (1,), {}, SMALL[:, :, 0]),
+    "adaptive max pool": ("AdaptiveMaxPool2d", ((1, 3),), {}, SMALL),
+    "elu": ("ELU", (0.7,), {}, SMALL * 4),
+    "selu": ("SELU", (), {}, SMALL * 4),
+    "celu": ("CELU", (0.5,), {}, SMALL * 4),
+    "mish": ("Mish", (), {}, SMALL * 4),
+    "softsign": ("Softsign", (), {}, SMALL * 4),
+    "log sigmoid": ("LogSigmoid", (), {}, SMALL * 9),
+    "prelu": ("PReLU", (4,), {}, SMALL),
+    "relu": ("ReLU", (), {}, SMALL),
+    "relu6": ("ReLU6", (), {}, SMALL * 9 + 0.01),
+    "sigmoid": ("Sigmoid", (), {}, SMALL * 5),
+    "hardtanh": ("Hardtanh", (-0.5, 0.7), {}, SMALL),
+    "hardsigmoid": ("Hardsigmoid", (), {}, SMALL * 5),
+    "hardswish": ("Hardswish", (), {}, SMALL * 5),
+    "glu": ("GLU", (1,), {}, SMALL * 5),
+    "softmax": ("Softmax", (1,), {}, SMALL * 5),
+    "log softmax": ("LogSoftmax", (-1,), {}, SMALL * 5),
+    "flatten": ("Flatten", (), {}, SMALL),
     "conv2d": ("Conv2d", (4, 2, 3), {"stride": 2, "padding": 1, "groups": 2}, SMALL),
 }
 
@@ -59,8 +104,7 @@ def test_layers_and_their_gradients_equal_torch(name: str) -> None:
     ours.train(plain.training)
     given = x.clone().requires_grad_()
     expected = plain(given)
-    if kind not in ("BatchNorm2d", "Conv2d"):  # which CrypTen wrote for encrypted tensors only
-        assert torch.allclose(ours(x), expected, atol=1e-4)
+    assert torch.allclose(ours(x), expected, atol=1e-4)
     weights = torch.cos(torch.arange(float(expected.numel()))).reshape(expected.shape)
     (expected * weights).sum().backward()
 
@@ -125,7 +169,7 @@ def test_c10_dropout_drops_scales_and_rests_in_evaluation(kind: str) -> None:
     assert bool(whole.all()) == (kind == "Dropout2d")
     assert not none.any()
     assert all(torch.equal(value, x.double()) for value in same)
-    with pytest.raises(UsageError, match=r"p=1\.5"):
+    with pytest.raises(UsageError, match=r"Dropout.*1\.5"):
         getattr(crypten.nn, kind)(1.5)
 
 
@@ -142,6 +186,82 @@ def test_c12_batch_normalisation_with_small_variances() -> None:
         return copy.deepcopy(converted).encrypt(src=0)(crypten.cryptensor(x, src=0)).get_plain_text()
 
     assert torch.allclose(run(2, program)[0], model(x).detach().double(), atol=1e-2)
+
+
+def test_c12_a_layer_of_batch_normalisation_keeps_small_variances_and_nothing_plain() -> None:
+    plain = nn.BatchNorm2d(3).eval()
+    plain.running_var.copy_(torch.tensor([1e-4, 1e-3, 4.0]))
+    plain.weight.data.copy_(torch.tensor([0.01, 0.1, 1.0]))
+    x = torch.sin(torch.arange(54.0)).reshape(2, 3, 3, 3)
+
+    def program(session: Session) -> Any:
+        crypten.init()
+        layer = crypten.nn.BatchNorm2d(3).eval()
+        if session.rank == 1:
+            layer.load_state_dict(plain.state_dict())
+        model = crypten.nn.Sequential(layer).encrypt(src=1).eval()  # in evaluation before and after
+        held = [value for value in vars(layer).values() if isinstance(value, torch.Tensor)]
+        assert not held, "no plain inverse of the variance"
+        before = model(crypten.cryptensor(x, src=0)).get_plain_text()
+        state = {name: value.clone() for name, value in model.state_dict().items()}
+        state["0.running_var"] = crypten.cryptensor(torch.ones(3), src=0)
+        model.load_state_dict(state)
+        return before, model(crypten.cryptensor(x, src=0)).get_plain_text()
+
+    before, after = run(3, program)[0]
+    assert torch.allclose(before, plain(x).detach().double(), atol=1e-2)
+    plain.running_var.fill_(1.0)
+    assert torch.allclose(after, plain(x).detach().double(), atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["BatchNorm1d", "BatchNorm2d"])
+def test_batch_normalisation_trains_with_torchs_statistics(kind: str) -> None:
+    x = torch.randn(
+        6, 4, *([3, 3] if kind == "BatchNorm2d" else []), generator=torch.Generator().manual_seed(1)
+    )
+    plain = getattr(nn, kind)(4, momentum=0.3)
+    given = (x * 2 + 1).requires_grad_()
+    weights = torch.cos(torch.arange(float(x.numel()))).reshape(x.shape)
+    for _ in range(3):
+        expected = plain(given)
+    (expected * weights).sum().backward()
+    resting = plain.eval()(given)
+
+    def program(session: Session) -> Any:
+        crypten.init()
+        layer = getattr(crypten.nn, kind)(4, momentum=0.3).encrypt().train()
+        secret = crypten.cryptensor(x * 2 + 1, src=0, requires_grad=True)
+        for _ in range(3):
+            found = layer(secret)
+        (found * weights).sum().backward()
+        values = [found, secret.grad, layer.weight.grad, layer.running_mean, layer.running_var]
+        return [v.get_plain_text() for v in (*values, layer.eval()(secret))]
+
+    wanted = [expected, given.grad, plain.weight.grad, plain.running_mean, plain.running_var, resting]
+    for found, value in zip(run(2, program)[0], wanted, strict=True):
+        assert torch.allclose(found, value.detach().double(), atol=5e-3)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: crypten.nn.Conv2d(1, 1, 3, padding=1, padding_mode="reflect"), "padding_mode='reflect'"),
+        (lambda: crypten.nn.MaxPool2d(2, return_indices=True), "return_indices=True"),
+        (lambda: crypten.nn.Embedding(3, 2, padding_idx=0), "padding_idx=0"),
+        (lambda: crypten.nn.BatchNorm1d(3, momentum=None), "momentum=None"),
+        (lambda: crypten.nn.CrossEntropyLoss(label_smoothing=0.1), "CrossEntropyLoss with label_smoothing"),
+        (lambda: crypten.nn.GroupNorm(3, 4), "num_channels"),
+    ],
+)
+def test_what_a_layer_does_not_offer_is_refused_by_name(make: Any, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        make()
+
+
+def test_a_layer_that_is_missing_says_the_way_out() -> None:
+    with pytest.raises(AttributeError, match=r"crypten\.nn has no LSTM: .*from_pytorch"):
+        crypten.nn.LSTM(2, 3)
+    assert not hasattr(crypten.nn, "NoSuchLayer")
 
 
 def test_a_converted_model_trains_as_torch_with_its_batch_statistics() -> None:

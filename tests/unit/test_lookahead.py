@@ -8,16 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mpcpriv.engine.correlation.base import Again, Correlation, Words
 from mpcpriv.engine.correlation import lookahead
-from mpcpriv.engine.correlation.base import Correlation
+from mpcpriv.engine.correlation.base import Again, Correlation, Words
 from mpcpriv.engine.correlation.bits import DaBit
 from mpcpriv.engine.correlation.lookahead import CONTEXT, MOST_AHEAD, MOST_BYTES, Lookahead
 from mpcpriv.engine.correlation.placement import REACH
 from mpcpriv.engine.correlation.product import Mask, SquarePair, Triple
 from mpcpriv.engine.correlation.truncation import TruncationMask
-from mpcpriv.engine.ring import Bilinear
 from mpcpriv.engine.correlation.turns import Loop
+from mpcpriv.engine.ring import Bilinear
 
 
 class Books:

@@ -7,8 +7,10 @@ is compared with the model on random inputs before anybody sees it.
 from __future__ import annotations
 
 import copy
+import inspect
 import threading
 import warnings
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import torch
@@ -17,7 +19,7 @@ from mpcpriv.engine.models.converted import Converted, flat
 from mpcpriv.engine.models.functions import uniform
 from mpcpriv.engine.models.kinds import MASKED
 from mpcpriv.engine.models.operators import OPERATORS, PUBLIC
-from mpcpriv.engine.models.program import Program, Ref, Step, references, without_overload
+from mpcpriv.engine.models.program import Input, Program, Ref, Step, references, without_overload
 from mpcpriv.errors import Unsupported, UsageError
 
 TOLERANCE: Final = 1e-3
@@ -37,7 +39,7 @@ def convert(model: torch.nn.Module, dummy_input: Any) -> Converted:
     Args:
         model: a plain torch model; it is not changed, and nothing of it is kept.
         dummy_input: a tensor, or a tuple of them, of the shapes and types that it takes. The first
-            dimension may have another length later, where the model allows it.
+            dimension may have another length later, where the model allows it; the others may not.
 
     Raises:
         Unsupported: the model uses an operator that is not offered (named), cannot be exported, or
@@ -48,27 +50,52 @@ def convert(model: torch.nn.Module, dummy_input: Any) -> Converted:
     inputs = tuple(dummy_input) if isinstance(dummy_input, (list, tuple)) else (dummy_input,)
     if not all(isinstance(x, torch.Tensor) for x in inputs):
         raise UsageError("dummy_input: a tensor or a tuple of tensors is needed")
+    original = copy.deepcopy(model).eval()
+    return converted(original, inputs).train(model.training)
+
+
+def converted(
+    model: torch.nn.Module,
+    inputs: tuple[torch.Tensor, ...],
+    *,
+    names: Mapping[str, str] | None = None,
+    oracle: Callable[..., Any] | None = None,
+) -> Converted:
+    """A torch module in evaluation mode, which is ours, as a module that can be encrypted.
+
+    Args:
+        inputs: as the model takes them.
+        names: other names for its parameters and buffers.
+        oracle: what the result is compared with; by default the model.
+
+    Raises:
+        Unsupported: as `convert`.
+    """
     with _exporting, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of torch, about its own internals
-        original = copy.deepcopy(model).eval()
         refused: Exception | None = None
         for free in (True, False):
             try:
-                converted = _convert(original, inputs, free=free)
+                return _converted(model, inputs, names or {}, oracle or model, free=free)
             except Exception as error:  # noqa: BLE001 - the model's own code runs here
                 refused = refused if free is False and isinstance(refused, Unsupported) else error
-                continue
-            return converted
     if isinstance(refused, Unsupported):
         raise refused
     reason = str(refused).strip().split("\n")[0] or type(refused).__name__
     raise Unsupported(f"this model cannot be exported: {reason}")
 
 
-def _convert(model: torch.nn.Module, inputs: tuple[torch.Tensor, ...], *, free: bool) -> Converted:
+def _converted(
+    model: torch.nn.Module,
+    inputs: tuple[torch.Tensor, ...],
+    renamed: Mapping[str, str],
+    oracle: Callable[..., Any],
+    *,
+    free: bool,
+) -> Converted:
     """`free` leaves the length of the first dimension open."""
     exported, unknown = _export(model, inputs, free=free)
-    names = _first_names(model)
+    names = {name: renamed.get(first, first) for name, first in _first_names(model).items()}
     evaluation = _program(exported, names, unknown)
     training = _training(model, inputs, names, evaluation, free=free)
     used = [evaluation, training] if isinstance(training, Program) else [evaluation]
@@ -84,10 +111,9 @@ def _convert(model: torch.nn.Module, inputs: tuple[torch.Tensor, ...], *, free: 
             parameters[name] = tensor
         else:
             buffers[name] = tensor.clamp(min=MASKED)
-    converted = Converted(evaluation, training, parameters, buffers, public)
-    _check(model, converted, inputs, free=free)
-    converted.train(model.training)
-    return converted
+    result = Converted(evaluation, training, parameters, buffers, public)
+    _check(oracle, result, inputs, free=free)
+    return result
 
 
 def _export(model: torch.nn.Module, inputs: tuple[torch.Tensor, ...], *, free: bool) -> tuple[Any, str]:
@@ -101,7 +127,12 @@ def _export(model: torch.nn.Module, inputs: tuple[torch.Tensor, ...], *, free: b
         if any(x.dim() == 0 for x in inputs):
             raise UsageError("an input without dimensions")
         inputs = tuple(torch.cat([x, x, x]) if x.shape[0] == 1 else x for x in inputs)
-        shapes = tuple({0: torch.export.Dim.AUTO} for _ in inputs)
+        open_first = {0: torch.export.Dim.AUTO}
+        arguments = inspect.signature(model.forward).bind(*inputs).arguments
+        shapes = {  # of `*inputs`, a tuple
+            name: (open_first,) * len(value) if isinstance(value, tuple) else open_first
+            for name, value in arguments.items()
+        }
     exported = torch.export.export(model, inputs, dynamic_shapes=shapes, strict=False)
     first: list[str] = []
     for _ in range(3):
@@ -150,7 +181,7 @@ def _program(exported: Any, names: dict[str, str], unknown: str) -> Program:
     tensors = _tensors(exported, names)
     kinds = {spec.arg.name: spec for spec in exported.graph_signature.input_specs}
     now: dict[str, Ref | Any] = {}  # by node, what stands for it: an in-place operator replaces it
-    inputs: list[str] = []
+    inputs: list[Input] = []
     public: set[str] = {name for name, tensor in tensors.items() if not tensor.is_floating_point()}
     steps: list[Step] = []
     output: Any = None
@@ -168,7 +199,9 @@ def _program(exported: Any, names: dict[str, str], unknown: str) -> Program:
         if node.op == "placeholder":
             spec = kinds[node.name]
             if spec.target is None:
-                inputs.append(node.name)
+                value = node.meta["val"]
+                lengths = tuple(n if isinstance(n, int) else None for n in value.shape)
+                inputs.append(Input(node.name, lengths, not value.is_floating_point()))
                 now[node.name] = Ref(node.name)
             else:
                 now[node.name] = Ref(names.get(spec.target, spec.target))
@@ -233,7 +266,7 @@ def _training(
 
 
 def _check(
-    model: torch.nn.Module, converted: Converted, inputs: tuple[torch.Tensor, ...], *, free: bool
+    oracle: Callable[..., Any], found_by: Converted, inputs: tuple[torch.Tensor, ...], *, free: bool
 ) -> None:
     """Compares the two, in plain, on the dummy input's shapes and on another length where that is free.
 
@@ -245,7 +278,7 @@ def _check(
         trials.append(tuple(torch.cat([_like(x), _like(x)]) for x in inputs))
     for trial in trials:
         with torch.no_grad():
-            expected, found = flat(model(*trial)), flat(converted(*trial))
+            expected, found = flat(oracle(*trial)), flat(found_by(*trial))
         if len(expected) != len(found):
             raise Unsupported(f"the converted model returns {len(found)} values, not {len(expected)}")
         for one, other in zip(expected, found, strict=True):
@@ -255,9 +288,20 @@ def _check(
                 raise Unsupported(
                     f"the converted model returns shape {list(other.shape)}, not {list(one.shape)}"
                 )
-            away = ((one - other).abs() / one.abs().clamp(min=1)).max().item() if one.numel() else 0.0
+            away = _distance(one.double(), other.double())
             if not away <= TOLERANCE:
                 raise Unsupported(f"the converted model is {away:.3g} away from the original: not converted")
+
+
+def _distance(expected: torch.Tensor, found: torch.Tensor) -> float:
+    """The largest error, relative (absolute below 1), where the original is inside its domain."""
+    asked = expected.isfinite()
+    if not expected.numel():
+        return 0.0
+    if not asked.any():
+        raise Unsupported("the model returns nothing finite for random input: it cannot be checked")
+    expected, found = expected[asked], found[asked]
+    return ((expected - found).abs() / expected.abs().clamp(min=1)).max().item()
 
 
 def _like(x: torch.Tensor) -> torch.Tensor:

@@ -106,15 +106,14 @@ class Converted(Module):  # type: ignore[misc]
         super().train(mode)
         return self
 
+    def forget(self) -> None:
+        """The buffers have changed."""
+        self._inverse.clear()
+
     def set_buffer(self, name: str, buffer: Any) -> None:
         """As CrypTen's."""
-        self._inverse.clear()
+        self.forget()
         super().set_buffer(name, buffer)
-
-    def load_state_dict(self, state_dict: Any, strict: bool = True) -> None:
-        """As CrypTen's, buffers included (C12)."""
-        self._inverse.clear()
-        super().load_state_dict(state_dict, strict=strict)
 
     def to_pytorch(self) -> Any:
         """Not offered: nothing of the torch model is kept (S9); `state_dict` has its names."""

@@ -16,7 +16,7 @@ import torch
 from crypten.cryptensor import CrypTensor
 
 from mpcpriv.engine.models.kinds import MASKED, Tensor, encrypted, finite, functional
-from mpcpriv.engine.models.shapes import pad
+from mpcpriv.engine.models.shapes import chunk, pad
 from mpcpriv.engine.tensor import SharedTensor
 from mpcpriv.engine.tensor.deferred import deferring
 from mpcpriv.errors import Unsupported, UsageError
@@ -65,6 +65,17 @@ def elu(x: Tensor, alpha: float = 1.0, scale: float = 1.0, input_scale: float = 
     positive = x.relu()
     below = ((x - positive) * input_scale).exp() - 1
     return positive * scale + below * (alpha * scale)
+
+
+def selu(x: Tensor) -> Tensor:
+    """The exponential unit that keeps mean and variance (Klambauer et al., NeurIPS 2017, section 2)."""
+    return elu(x, 1.6732632423543772, 1.0507009873554805)
+
+
+def glu(x: Tensor, dim: int = -1) -> Tensor:
+    """The first half of x along a dimension times the sigmoid of the second."""
+    left, right = chunk(x, 2, dim)
+    return left * right.sigmoid()
 
 
 def gelu(x: Tensor, approximate: str = "none") -> Tensor:

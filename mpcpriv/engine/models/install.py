@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from mpcpriv.errors import UsageError
 
-_LOSSES = ("MSELoss", "L1Loss", "BCELoss", "BCEWithLogitsLoss", "CrossEntropyLoss")
-_MODULES = (
-    "AdaptiveAvgPool2d", "AvgPool2d", "Dropout", "DropoutNd", "Embedding", "GELU", "GroupNorm", "LayerNorm",
-    "LeakyReLU", "MaxPool2d", "SiLU", "Softplus", "Tanh",
+_LOSSES = (
+    "MSELoss", "L1Loss", "SmoothL1Loss", "HuberLoss", "BCELoss", "BCEWithLogitsLoss", "CrossEntropyLoss",
+    "NLLLoss",
 )  # fmt: skip
 
 
@@ -26,16 +24,12 @@ def install() -> None:
     for name in _LOSSES:
         for place in (crypten.nn, crypten.nn.loss):
             setattr(place, name, getattr(losses, name))
-    for name in _MODULES:
+    for name, layer in modules.MODULES.items():
         for place in (crypten.nn, crypten.nn.module):
-            setattr(place, name, getattr(modules, name))
-    for name in ("Dropout2d", "Dropout3d"):
-        for place in (crypten.nn, crypten.nn.module):
-            setattr(place, name, modules.DropoutNd)
-    for name in ("Linear", "Conv1d", "Conv2d"):
-        layer = getattr(crypten.nn, name)
-        layer.forward = _deferring(layer.forward)
-    crypten.nn.from_pytorch = from_pytorch
+            setattr(place, name, layer)
+    crypten.nn.__getattr__ = modules.missing
+    for place in (crypten.nn, crypten.nn.onnx_converter):
+        place.from_pytorch, place.from_onnx = from_pytorch, from_onnx
     crypten.nn.Module.load_state_dict = load_state_dict
     for name in ("SGD", "Adam"):
         setattr(crypten.optim, name, getattr(optimisers, name))
@@ -44,23 +38,18 @@ def install() -> None:
     crypten.load_from_party, crypten.save_from_party = parties.load_from_party, parties.save_from_party
 
 
-def _deferring(forward: Callable[..., Any]) -> Callable[..., Any]:
-    """A layer whose result is truncated in the activation behind it."""
-    from mpcpriv.engine.tensor.deferred import deferring
-
-    @functools.wraps(forward)
-    def call(self: Any, x: Any) -> Any:
-        with deferring():
-            return forward(self, x)
-
-    return call
-
-
 def from_pytorch(model: Any, dummy_input: Any) -> Any:
     """As `mpcpriv.engine.models.convert.convert`."""
     from mpcpriv.engine.models.convert import convert  # loads torch.export
 
     return convert(model, dummy_input)
+
+
+def from_onnx(model: Any, dummy_input: Any = None) -> Any:
+    """As `mpcpriv.engine.models.onnx.file.from_onnx`."""
+    from mpcpriv.engine.models.onnx.file import from_onnx as read  # loads torch.export
+
+    return read(model, dummy_input)
 
 
 def load_state_dict(self: Any, state_dict: Mapping[str, Any], strict: bool = True) -> None:
@@ -96,3 +85,6 @@ def load_state_dict(self: Any, state_dict: Mapping[str, Any], strict: bool = Tru
     with crypten.no_grad(), torch.no_grad():
         for name in sorted(both):
             own[name].copy_(given[name])
+    for module in self.modules():
+        if hasattr(module, "forget"):  # what it computed of its buffers
+            module.forget()

@@ -195,11 +195,11 @@ def avg_pool(
 
 def adaptive_avg_pool(x: Tensor, output: Any, dims: int = 2) -> Tensor:
     """As torch's adaptive average pooling: a public matrix along each dimension that shrinks."""
-    wanted = (output,) if dims == 1 and isinstance(output, int) else tuple(pair(output, dims))
+    wanted: tuple[int | None, ...] = pair(output, dims)  # None leaves a dimension as it is
     for i, count in enumerate(wanted):
         dim = x.dim() - dims + i
         size = x.size(dim)
-        if count == size:
+        if count is None or count == size:
             continue
         if count == 1:
             x = x.mean(dim, keepdim=True)
@@ -218,10 +218,11 @@ def adaptive_max_pool(x: Tensor, output: Any, dims: int = 2) -> Tensor:
     Raises:
         Unsupported: the output does not divide the input.
     """
-    wanted = (output,) if dims == 1 and isinstance(output, int) else pair(output, dims)
     sizes = tuple(x.size())[-dims:]
+    given: tuple[int | None, ...] = pair(output, dims)  # None leaves a dimension as it is
+    wanted = [size if count is None else count for size, count in zip(sizes, given, strict=True)]
     if any(size % count for size, count in zip(sizes, wanted, strict=True)):
-        raise Unsupported(f"adaptive_max_pool of {list(sizes)} to {list(wanted)}: it must divide evenly")
+        raise Unsupported(f"adaptive_max_pool of {list(sizes)} to {wanted}: it must divide evenly")
     kernel = tuple(size // count for size, count in zip(sizes, wanted, strict=True))
     return max_pool(x, kernel, dims=dims)
 

@@ -11,7 +11,7 @@ from crypten.nn.module import Module
 from mpcpriv.engine.models.functions import softplus
 from mpcpriv.engine.models.kinds import Tensor, encrypted
 from mpcpriv.engine.tensor import SharedTensor
-from mpcpriv.errors import UsageError
+from mpcpriv.errors import Unsupported, UsageError
 
 
 class Loss(_Loss):  # type: ignore[misc]
@@ -20,10 +20,15 @@ class Loss(_Loss):  # type: ignore[misc]
     Args:
         reduction: "mean", "sum", or "none" for a value of each element (or row).
         skip_forward: the loss is not computed (zeros stand for it), its gradient is.
+
+    Raises:
+        Unsupported: further arguments of torch's (weight, ignore_index, ...).
     """
 
-    def __init__(self, reduction: str = "mean", skip_forward: bool = False) -> None:
+    def __init__(self, reduction: str = "mean", skip_forward: bool = False, **further: Any) -> None:
         Module.__init__(self)
+        if further:
+            raise Unsupported(f"{type(self).__name__} with {', '.join(sorted(further))}")
         if reduction not in ("mean", "sum", "none"):
             raise UsageError(f"reduction={reduction!r}: 'mean', 'sum' or 'none' is needed")
         self.reduction = reduction
@@ -66,6 +71,41 @@ class L1Loss(Loss):
         return self.reduced((x - y).abs())
 
 
+class HuberLoss(Loss):
+    """d^2 / 2 for differences d up to delta, delta (abs(d) - delta / 2) above, as `torch.nn.HuberLoss`."""
+
+    def __init__(self, reduction: str = "mean", delta: float = 1.0, **further: Any) -> None:
+        if not delta > 0:
+            raise UsageError(f"HuberLoss with delta={delta}: it must be positive")
+        super().__init__(reduction, **further)
+        self.delta = delta
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        """The loss of predictions x for targets y, of the same shape."""
+        self.same_shape(x, y)
+        return self.reduced(self.values(x - y))
+
+    def values(self, difference: Tensor) -> Tensor:
+        """The loss of each difference."""
+        size = difference.abs()
+        excess = (size - self.delta).relu()
+        return (size - excess).square() * 0.5 + excess * self.delta
+
+
+class SmoothL1Loss(HuberLoss):
+    """Huber's loss divided by its threshold beta, as `torch.nn.SmoothL1Loss`."""
+
+    def __init__(self, reduction: str = "mean", beta: float = 1.0, **further: Any) -> None:
+        if not beta > 0:
+            raise UsageError(f"SmoothL1Loss with beta={beta}: it must be positive; L1Loss is for 0")
+        super().__init__(reduction, beta, **further)
+
+    def values(self, difference: Tensor) -> Tensor:
+        """The loss of each difference."""
+        values = super().values(difference)
+        return values if self.delta == 1 else values * (1 / self.delta)
+
+
 class BCELoss(Loss):
     """-(y log x + (1 - y) log(1 - x)), as `torch.nn.BCELoss`; a logarithm is at least -11.78 here.
 
@@ -97,28 +137,47 @@ class BCEWithLogitsLoss(Loss):
         return self.of_mean(mean, x.nelement())
 
 
-class CrossEntropyLoss(Loss):
-    """-sum of y log softmax(x) over the classes, as `torch.nn.CrossEntropyLoss` with probabilities.
+class OfClasses(Loss):
+    """Losses whose encrypted targets are one-hot: a class index cannot be looked up in secret."""
 
-    Encrypted targets are one-hot (or probabilities): a class index cannot be looked up in secret.
-    """
+    def class_dimension(self, x: Tensor, y: Tensor) -> int:
+        """The dimension of the classes.
+
+        Raises:
+            UsageError: the target is not of the prediction's shape.
+        """
+        dim = 1 if x.dim() > 1 else 0
+        if y.size() != x.size() and y.dim() == x.dim() - 1:
+            raise UsageError(
+                f"{type(self).__name__} takes encrypted targets one-hot, of shape {list(x.size())}: encrypt "
+                f"torch.nn.functional.one_hot(y, {x.size(dim)}) in the place of class indices"
+            )
+        self.same_shape(x, y)
+        return dim
+
+
+class NLLLoss(OfClasses):
+    """-sum of y x over the classes, as `torch.nn.NLLLoss` of one-hot targets."""
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        """The loss of log-probabilities x for targets y, both of shape (N, C, ...) or (C)."""
+        if not encrypted(x):
+            return torch.nn.functional.nll_loss(x, y, reduction=self.reduction)
+        return self.reduced(-(x * y).sum(self.class_dimension(x, y)))
+
+
+class CrossEntropyLoss(OfClasses):
+    """-sum of y log softmax(x) over the classes, as `torch.nn.CrossEntropyLoss` with probabilities."""
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         """The loss of logits x for targets y, both of shape (N, C, ...) or (C); a mean is over all but C."""
         if not encrypted(x):
             return torch.nn.functional.cross_entropy(x, y, reduction=self.reduction)
-        classes = x.size(1) if x.dim() > 1 else x.size(0)
-        if y.size() != x.size() and y.dim() == x.dim() - 1:
-            raise UsageError(
-                f"CrossEntropyLoss takes encrypted targets one-hot, of shape {list(x.size())}: encrypt "
-                f"torch.nn.functional.one_hot(y, {classes}) in the place of class indices"
-            )
-        self.same_shape(x, y)
-        dim = 1 if x.dim() > 1 else 0
+        dim = self.class_dimension(x, y)
         if self.reduction == "none":
             return -(x.log_softmax(dim) * y).sum(dim)
         mean = x.cross_entropy(y, skip_forward=self.skip_forward)
-        return self.of_mean(mean, x.nelement() // classes)
+        return self.of_mean(mean, x.nelement() // x.size(dim))
 
 
 def public(value: Any) -> SharedTensor:

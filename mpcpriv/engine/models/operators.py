@@ -114,11 +114,6 @@ def _norm(x: Tensor, order: Any = 2, dim: Any = None, keepdim: bool = False, **_
     return _reduction("sum")(x.square(), dim, keepdim).sqrt()
 
 
-def _glu(x: Tensor, dim: int = -1) -> Tensor:
-    left, right = shapes.chunk(x, 2, dim)
-    return left * right.sigmoid()
-
-
 def _batch_norm(
     x: Tensor,
     weight: Any,
@@ -159,6 +154,16 @@ def _alternatives(x: Tensor, y: Any, sign: int) -> Tensor:
     return (
         x + ((y - x) * sign).relu() * sign if encrypted(x) or not encrypted(y) else _alternatives(y, x, sign)
     )
+
+
+def _logical(name: str, of_bits: Callable[[Any, Any], Any]) -> Callable[..., Tensor]:
+    def combine(x: Tensor, y: Tensor) -> Tensor:
+        if not encrypted(x) and not encrypted(y):
+            return getattr(torch, name)(x, y)
+        bits = (v if encrypted(v) else v.to(torch.int64) for v in (x, y))
+        return of_bits(*bits)
+
+    return combine
 
 
 OPERATORS: Final[dict[str, Callable[..., Any]]] = {
@@ -208,7 +213,7 @@ OPERATORS: Final[dict[str, Callable[..., Any]]] = {
     "aten.leaky_relu": f.leaky_relu,
     "aten.prelu": f.prelu,
     "aten.elu": f.elu,
-    "aten.selu": lambda x: f.elu(x, 1.6732632423543772, 1.0507009873554805),
+    "aten.selu": f.selu,
     "aten.celu": lambda x, alpha=1.0: f.elu(x, alpha, 1.0, 1 / alpha),
     "aten.gelu": f.gelu,
     "aten.silu": f.silu,
@@ -226,7 +231,7 @@ OPERATORS: Final[dict[str, Callable[..., Any]]] = {
     "aten.softmax": lambda x, dim, *_: x.softmax(dim),
     "aten.log_softmax": lambda x, dim, *_: x.log_softmax(dim),
     "aten.softmin": lambda x, dim, *_: (-x).softmax(dim),
-    "aten.glu": _glu,
+    "aten.glu": f.glu,
     # arithmetic
     "aten.add": _add,
     "aten.sub": _sub,
@@ -254,6 +259,12 @@ OPERATORS: Final[dict[str, Callable[..., Any]]] = {
     "aten.le": operator.le,
     "aten.gt": operator.gt,
     "aten.ge": operator.ge,
+    "aten.eq": operator.eq,
+    "aten.ne": operator.ne,
+    "aten.logical_not": lambda x: 1 - x if encrypted(x) else torch.logical_not(x),
+    "aten.logical_and": _logical("logical_and", lambda x, y: x * y),
+    "aten.logical_or": _logical("logical_or", lambda x, y: x + y - x * y),
+    "aten.logical_xor": _logical("logical_xor", lambda x, y: x + y - x * y * 2),
     "aten.where": f.choose,
     "aten.masked_fill": lambda x, mask, value: f.choose(mask, value, x),
     # reductions

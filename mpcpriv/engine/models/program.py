@@ -83,16 +83,48 @@ def references(value: Any) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Program:
-    """Steps in order, the names of the inputs, and what is returned.
+class Input:
+    """An argument of the model.
 
     Attributes:
-        inputs: a name for each argument of the model.
+        name: what the steps refer to.
+        shape: the lengths that the steps were made for, None where any will do.
+        indices: it takes integers, which are one-hot, with one dimension more, when they are encrypted.
+    """
+
+    name: str
+    shape: tuple[int | None, ...]
+    indices: bool = False
+
+    def check(self, x: Any) -> None:
+        """Refuses a value of another shape: lengths stand in the steps as numbers.
+
+        Raises:
+            UsageError: it has another shape.
+        """
+        size = tuple(x.size())
+        if self.indices and encrypted(x) and len(size) == len(self.shape) + 1:
+            size = size[:-1]
+        fits = len(size) == len(self.shape)
+        if not fits or any(m not in (None, n) for m, n in zip(self.shape, size, strict=True)):
+            wanted = ", ".join("any" if n is None else str(n) for n in self.shape)
+            raise UsageError(
+                f"{self.name} has shape {list(x.size())}; the model was converted for [{wanted}]: convert it "
+                "with an input of this shape"
+            )
+
+
+@dataclass(frozen=True)
+class Program:
+    """Steps in order, the inputs, and what is returned.
+
+    Attributes:
+        inputs: the arguments of the model, in order.
         steps: in order.
         output: a `Ref`, or a tuple or list with such.
     """
 
-    inputs: tuple[str, ...]
+    inputs: tuple[Input, ...]
     steps: tuple[Step, ...]
     output: Any
 
@@ -112,11 +144,14 @@ class Program:
             adjust: further keyword arguments for a step.
 
         Raises:
-            UsageError: another number of inputs.
+            UsageError: another number of inputs, or of another shape.
         """
         if len(inputs) != len(self.inputs):
             raise UsageError(f"the model takes {len(self.inputs)} inputs, not {len(inputs)}")
-        held: dict[str, Any] = dict(zip(self.inputs, inputs, strict=True))
+        held: dict[str, Any] = {}
+        for declared, value in zip(self.inputs, inputs, strict=True):
+            declared.check(value)
+            held[declared.name] = value
         last: dict[str, int] = {}
         for place, step in enumerate(self.steps):
             last.update(dict.fromkeys(references((step.args, step.kwargs)), place))
@@ -143,7 +178,8 @@ class Program:
             [s.name, s.operator, _to_object(list(s.args)), _to_object(dict(s.kwargs)), s.public]
             for s in self.steps
         ]
-        return {"inputs": list(self.inputs), "steps": steps, "output": _to_object(self.output)}
+        inputs = [[i.name, list(i.shape), i.indices] for i in self.inputs]
+        return {"inputs": inputs, "steps": steps, "output": _to_object(self.output)}
 
     @classmethod
     def from_object(cls, value: Any) -> Program:
@@ -158,7 +194,11 @@ class Program:
                 Step(str(name), str(operator), tuple(_from_object(args)), _from_object(kwargs), bool(public))
                 for name, operator, args, kwargs, public in value["steps"]
             )
-            program = cls(tuple(map(str, value["inputs"])), steps, _from_object(value["output"]))
+            inputs = tuple(
+                Input(str(name), tuple(None if n is None else int(n) for n in shape), bool(indices))
+                for name, shape, indices in value["inputs"]
+            )
+            program = cls(inputs, steps, _from_object(value["output"]))
         except (KeyError, TypeError, ValueError, AttributeError):
             raise UsageError("not a model's architecture") from None
         for step in program.steps:
