@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from mpcpriv.engine.correlation.base import Again, Correlation, Words
 from mpcpriv.engine.correlation.bits import DaBit
 from mpcpriv.engine.correlation.lookahead import CONTEXT, MOST_AHEAD, MOST_BYTES, Lookahead
-from mpcpriv.engine.correlation.placement import REACH
+from mpcpriv.engine.correlation.placement import REACH, Placement
 from mpcpriv.engine.correlation.product import Mask, SquarePair, Triple
 from mpcpriv.engine.correlation.truncation import TruncationMask
 from mpcpriv.engine.ring import Bilinear
@@ -186,7 +186,7 @@ class Bookkeeper(Books):
     ),
     st.integers(1, 3),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_a_mask_is_always_that_of_the_value(
     first: list[tuple[str, str, str]], times: int, second: list[tuple[str, str, str]], again: int
 ) -> None:
@@ -239,3 +239,13 @@ def test_masks_are_found_as_far_back_as_is_said() -> None:
         books.other(DaBit((k,)))
     books.product("data", "gradient")
     assert len(books.lookahead._placement._masks) <= 3
+
+
+def test_memory_of_masks_is_bounded() -> None:
+    placement = Placement()
+    triple = Triple(Bilinear("mul"), (2,), (2,))
+    for place in range(5 * REACH):
+        placement.put(triple, place, place)
+        placement.take(place)
+    assert len(placement._masks) <= 2 * REACH
+    assert not placement._requests
