@@ -142,7 +142,7 @@ def logistic(rows: int, columns: int, steps: int) -> Prepared:
 
 
 def perceptron(batch: int) -> Prepared:
-    """Inference of 784-128-128-10; one party has the model, which stays, and another the data, always others."""
+    """Inference of 784-128-128-10; one party has the model, which stays, another new data."""
     import crypten
     from crypten import nn
 

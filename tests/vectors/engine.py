@@ -2,7 +2,8 @@
 
 Whoever implements the engine anew can check every piece against these: keystreams, key derivation,
 encodings, requests to the dealer, and for each correlation what every party expands from its key and what
-the dealer sends. A change here is a change of the wire: it belongs into a folder `v2`.
+the dealer sends. A change of what stands there is a change of the wire, and belongs into a folder `v2`; what
+is new may be added.
 """
 
 from __future__ import annotations
