@@ -67,7 +67,7 @@ def product(count: int) -> Prepared:
 
     x, y = _numbers(count), _numbers(count, seed=2)
     a, b = crypten.cryptensor(x, src=0), crypten.cryptensor(y, src=1)
-    return Prepared(lambda: a * b, _difference(x * y))
+    return Prepared(lambda: a.clone() * b.clone(), _difference(x * y))  # none was opened before
 
 
 def matmul(size: int) -> Prepared:
@@ -76,7 +76,7 @@ def matmul(size: int) -> Prepared:
 
     x, y = _numbers(size, size), _numbers(size, size, seed=2)
     a, b = crypten.cryptensor(x, src=0), crypten.cryptensor(y, src=1)
-    return Prepared(lambda: a @ b, _difference(x @ y))
+    return Prepared(lambda: a.clone() @ b.clone(), _difference(x @ y))
 
 
 def comparison(count: int) -> Prepared:
@@ -142,7 +142,7 @@ def logistic(rows: int, columns: int, steps: int) -> Prepared:
 
 
 def perceptron(batch: int) -> Prepared:
-    """Inference of 784-128-128-10; one party has the model and another the data."""
+    """Inference of 784-128-128-10; one party has the model, which stays, another new data."""
     import crypten
     from crypten import nn
 
@@ -154,7 +154,7 @@ def perceptron(batch: int) -> Prepared:
         wanted = torch.nn.functional.linear(wanted.relu() if layer else wanted, weight, bias)
     model.encrypt(src=0).eval()
     data = crypten.cryptensor(x, src=1)
-    return Prepared(lambda: model(data), _difference(wanted))
+    return Prepared(lambda: model(data.clone()), _difference(wanted))
 
 
 WORKLOADS: Final[dict[str, Callable[[], Prepared]]] = {

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 import mpcpriv.engine
 from mpcpriv.engine.correlation import wire
-from mpcpriv.engine.correlation.base import Correlation, Slot
+from mpcpriv.engine.correlation.base import Again, Correlation, Slot, Words
 from mpcpriv.engine.correlation.bits import DaBit
 from mpcpriv.engine.correlation.comparison import ThresholdMask
-from mpcpriv.engine.correlation.product import SquarePair, Triple
+from mpcpriv.engine.correlation.product import Mask, SquarePair, Triple
 from mpcpriv.engine.correlation.source import Dealt
 from mpcpriv.engine.correlation.truncation import TruncationMask
 from mpcpriv.engine.ring import MAP_NAMES, Bilinear
@@ -266,7 +266,17 @@ def triples() -> st.SearchStrategy[Correlation]:
     conv = st.tuples(st.integers(1, 3), st.integers(0, 2), st.integers(1, 2)).map(
         lambda g: Triple(Bilinear("conv1d", (g[0],), (g[1],), (), (g[2],)), (2, 3, 9), (4, 3, 3))
     )
-    return mul | matmul | conv
+    words = st.none() | st.just(Words(0, 0)) | st.builds(Words, st.integers(0, 2), st.integers(0, 1 << 27))
+    again = st.tuples(st.permutations(range(3)), words, words).map(
+        lambda d: Triple(
+            Bilinear("mul"),
+            (2, 3, 4),
+            (2, 3, 4),
+            Mask(() if d[0] == [0, 1, 2] else tuple(d[0]), d[1]),
+            Mask((), d[2]),
+        )
+    )
+    return mul | matmul | conv | again
 
 
 REQUESTS = (
@@ -278,7 +288,7 @@ REQUESTS = (
 )
 
 
-@given(st.integers(0, 2**64 - 1), st.lists(REQUESTS, max_size=5))
+@given(st.integers(3, 2**64 - 6), st.lists(REQUESTS, max_size=5))
 @settings(max_examples=200, deadline=None)
 def test_requests_survive_the_wire(first: int, requests: list[Correlation]) -> None:
     assert wire.decode(wire.encode(requests, first)) == (first, requests)
@@ -310,7 +320,7 @@ def test_any_bytes_are_accepted_or_refused(data: bytes) -> None:
 def test_flipped_bytes_are_accepted_or_refused(
     requests: list[Correlation], flips: list[tuple[int, int]]
 ) -> None:
-    data = bytearray(wire.encode(requests, 0))
+    data = bytearray(wire.encode(requests, 3))
     for place, value in flips:
         if data:
             data[place % len(data)] = value
@@ -343,6 +353,20 @@ def test_any_geometry_of_a_bilinear_map_is_accepted_or_refused(
     )
     triple = pb.Triple(map=bilinear, x=pb.Shape(dims=x), y=pb.Shape(dims=y))
     accepted_or_refused(pb.Deal(requests=[pb.Request(triple=triple)]).SerializeToString(deterministic=True))
+
+
+@pytest.mark.parametrize("words", [Words(3, 0), Words(4, 0), Words(2, (1 << 27) + 1), Again(1, 0)], ids=str)
+def test_only_a_mask_that_was_drawn_before_is_asked_for(words: Words | Again) -> None:
+    for masks in ((Mask((), words), Mask()), (Mask((), Words(0, 0)), Mask((), words))):
+        with pytest.raises(UsageError, match="drawn before"):
+            wire.encode([Triple(Bilinear("mul"), (2,), (2,), *masks)], 3)
+
+
+def test_the_mask_of_the_other_operand_is_of_as_many_elements() -> None:
+    own = Mask((), Words(3, 0))
+    wire.encode([Triple(Bilinear("mul"), (2, 3), (2, 3), Mask(), own)], 3)
+    with pytest.raises(UsageError, match="drawn before"):
+        wire.encode([Triple(Bilinear("mul"), (3,), (2, 3), Mask(), own)], 3)
 
 
 def test_a_kind_the_dealer_does_not_know_is_not_asked_for() -> None:

@@ -50,8 +50,9 @@ def test_rounds_of_each_operation(n: int) -> None:
         x, y = (crypten.cryptensor(torch.linspace(-2, 3, 40).view(4, 10), src=src) for src in (0, 1))
         rounds = {}
         for name, (_, operation) in OPERATIONS.items():
+            fresh = x.clone(), y.clone()  # none of them is open yet
             before = session.cost.rounds
-            operation(x, y)
+            operation(*fresh)
             rounds[name] = session.cost.rounds - before
         return rounds
 
@@ -125,3 +126,39 @@ def test_rounds_of_a_step_of_logistic_regression(n: int, rows: int) -> None:
         return rounds
 
     assert run(n, program) == [{name: rounds for name, (rounds, _) in STEPS.items()}] * n
+
+
+@pytest.mark.parametrize("n", [2, 3])
+def test_bytes_of_a_product_whose_operand_stays(n: int) -> None:
+    """8 per element of what is not open yet, from each party to each other, besides the truncation's 8."""
+
+    def program(session: Session) -> list[tuple[int, int, int]]:
+        import crypten
+
+        crypten.init()
+        x, w = crypten.cryptensor(torch.ones(200, 30)), crypten.cryptensor(torch.ones(30, 10))
+        costs = []
+
+        def cost(left: Any, right: Any) -> None:
+            rounds, sent, dealt = session.cost.rounds, session.cost.sent, session.correlations.received
+            left.matmul(right)
+            now = session.cost.rounds, session.cost.sent, session.correlations.received
+            costs.append((now[0] - rounds, now[1] - sent, now[2] - dealt))
+
+        cost(x, w)
+        cost(x, crypten.cryptensor(torch.ones(30, 10)))
+        cost(x, w)
+        cost(x.t(), crypten.cryptensor(torch.ones(200, 10)))
+        cost(w.t(), x.t())
+        return costs
+
+    results = run(n, program)
+    opened = [6000 + 300, 300, 0, 2000, 0]
+    truncated = [2000, 2000, 2000, 300, 2000]
+    for costs in results:
+        assert [rounds for rounds, _, _ in costs] == [2, 2, 1, 2, 1]
+        for (_, sent, _), mine, after in zip(costs, opened, truncated, strict=True):
+            assert 0 <= sent - (n - 1) * 8 * (mine + after) <= (n - 1) * 2 * 256
+    for i, after in enumerate(truncated):
+        dealt = sum(costs[i][2] for costs in results)
+        assert 0 <= dealt - 20 * after <= 2 * 256

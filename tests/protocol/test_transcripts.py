@@ -19,6 +19,7 @@ from mpcpriv.engine.correlation.base import Slot
 from mpcpriv.engine.correlation.source import Correlations, Dealt
 from mpcpriv.engine.protocol.compare import below
 from mpcpriv.engine.protocol.multiply import product, square
+from mpcpriv.engine.protocol.operand import Operand
 from mpcpriv.engine.protocol.truncate import truncate
 from mpcpriv.engine.ring import Bilinear
 from mpcpriv.engine.session import Session
@@ -236,6 +237,61 @@ def test_a_party_that_forgets_its_mask_is_seen(kind: str, operations: set[str], 
 def test_a_mask_used_twice_is_seen() -> None:
     with mock.patch.object(Dealt, "__init__", one_stream_for_all):
         assert {"square: x - a 0", "truncate 0", "compare: x + r 0", "compare: first folds"} <= seen(2)
+
+
+# An operand that stays the same: opened once, with several others one after the other.
+
+
+def one_with_several(session: Session, sign: int) -> dict[str, Pieces]:
+    """x y, x z, z w and x w, each but the last opening something; who knows what of the shares."""
+    secrets = [shared_sum(session, sign * (session.rank + k) << 16, (SIZE,)) for k in (3, 7, 9, 1)]
+    x, y, z, w = (Operand(share) for share, _ in secrets)
+    for left, right in ((x, y), (x, z), (z, w), (x, w)):
+        product(session, Bilinear("mul"), left, right)
+    return dict(zip("xyzw", (known for _, known in secrets), strict=True))
+
+
+def looks_at_what_stays(n: int, sign: int, seed: int) -> Iterator[tuple[str, float]]:
+    """What every coalition can see of it: openings, each two of them, and what the dealer sends."""
+    sight = Sight()
+    known = run(n, one_with_several, sign, sight=sight, seed=seed)
+    for coalition in coalitions(n):
+        for sender in (rank for rank in range(n) if rank not in coalition):
+            frames = [f for f in sight.frames(coalition[0], sender) if f.operation.startswith("mul")]
+            assert [f.operation for f in frames] == ["mul: x - a, y - b", "mul: y - b", "mul: y - b"]
+            opened = dict(zip("xyzw", (tensor for frame in frames for tensor in frame.tensors), strict=True))
+            seen = {
+                name: share - torch.stack([known[sender][name][peer] for peer in coalition]).sum(0)
+                for name, share in opened.items()
+            }
+            for name, share in seen.items():
+                yield f"{name} - its mask", p_uniform(byte_counts(share))
+            for one, two in itertools.combinations("xyzw", 2):
+                yield f"{one} and {two}", p_uniform(byte_counts(seen[one] - seen[two]))
+    dealt = [
+        torch.frombuffer(bytearray(message[-8 * SIZE :]), dtype=torch.int64)
+        for rank in range(n)
+        for message in sight.received[rank, n][1:]
+    ]
+    assert len(dealt) == 4
+    for i, correction in enumerate(dealt):
+        yield f"correction {i}", p_uniform(byte_counts(correction))
+        for j in range(i):
+            yield f"corrections {i}, {j}", p_uniform(byte_counts(correction - dealt[j]))
+
+
+@pytest.mark.parametrize("n", [2, 3])
+def test_what_is_seen_of_an_operand_that_stays_is_uniform(n: int) -> None:
+    for sign, seed in ((1, 900 + n), (-1, 950 + n)):
+        for look, p in looks_at_what_stays(n, sign, seed):
+            assert p > LEAST, look
+
+
+def test_the_mask_of_an_operand_that_stays_is_seen_where_it_hides_another_value() -> None:
+    with mock.patch.object(Dealt, "__init__", one_stream_for_all):
+        seen = {look for look, p in looks_at_what_stays(2, 1, 960) if p <= LEAST}
+    assert {"x and z", "x and w", "z and w"} <= seen
+    assert "x and y" not in seen
 
 
 # Opened sums, share by share (CrypTen S11).

@@ -128,6 +128,16 @@ def test_what_is_dealt_is_what_the_kind_promises(name: str) -> None:
                 assert lane == 1 << (((r % 2**63) >> (4 * digit)) & 15)
 
 
+def test_a_mask_that_is_used_again_is_what_was_drawn() -> None:
+    held = HELD["correlations"]
+    for rank in range(engine.PARTIES):
+        of = {name: vector["masks"][rank] for name, vector in held.items()}
+        assert of["matmul of two masks"] == of["mul"]
+        assert of["conv1d by a mask"][1] == of["conv1d"][1]
+        assert of["mul of a mask by itself"][0] == of["mul of a mask by itself"][1]
+        assert of["matmul by the transpose of a mask"][0] == of["matmul"][1]
+
+
 def test_the_correction_depends_on_every_key() -> None:
     request = engine.REQUESTS["square"]
     keys = [engine.key(rank) for rank in range(3)]

@@ -12,7 +12,7 @@ from mpcpriv.engine.correlation import lookahead
 from mpcpriv.engine.correlation.base import Again, Correlation, Words
 from mpcpriv.engine.correlation.bits import DaBit
 from mpcpriv.engine.correlation.lookahead import CONTEXT, MOST_AHEAD, MOST_BYTES, Lookahead
-from mpcpriv.engine.correlation.placement import REACH
+from mpcpriv.engine.correlation.placement import REACH, Placement
 from mpcpriv.engine.correlation.product import Mask, SquarePair, Triple
 from mpcpriv.engine.correlation.truncation import TruncationMask
 from mpcpriv.engine.correlation.turns import Loop
@@ -206,7 +206,7 @@ class Bookkeeper(Books):
     ),
     st.integers(1, 3),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_a_mask_is_always_that_of_the_value(
     first: list[tuple[str, str, str]], times: int, second: list[tuple[str, str, str]], again: int
 ) -> None:
@@ -395,3 +395,13 @@ def test_numbers_are_consistent_in_nested_loops_of_any_form(form: object) -> Non
                     body(inner, inner_turn)
 
     body((3, [form, 1, form]), 0)
+
+
+def test_memory_of_masks_is_bounded() -> None:
+    placement = Placement()
+    triple = Triple(Bilinear("mul"), (2,), (2,))
+    for place in range(5 * REACH):
+        placement.put(triple, place, place)
+        placement.take(place)
+    assert len(placement._masks) <= 2 * REACH
+    assert not placement._requests

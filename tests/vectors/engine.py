@@ -2,7 +2,8 @@
 
 Whoever implements the engine anew can check every piece against these: keystreams, key derivation,
 encodings, requests to the dealer, and for each correlation what every party expands from its key and what
-the dealer sends. A change here is a change of the wire: it belongs into a folder `v2`.
+the dealer sends. A change of what stands there is a change of the wire, and belongs into a folder `v2`; what
+is new may be added.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ import torch
 
 from mpcpriv.engine import encoding, objects
 from mpcpriv.engine.correlation import wire
-from mpcpriv.engine.correlation.base import Correlation, correct, expand, owner
+from mpcpriv.engine.correlation.base import Correlation, Words, correct, expand, owner
 from mpcpriv.engine.correlation.bits import DaBit
 from mpcpriv.engine.correlation.comparison import ThresholdMask
-from mpcpriv.engine.correlation.product import SquarePair, Triple
+from mpcpriv.engine.correlation.product import Mask, SquarePair, Triple
 from mpcpriv.engine.correlation.source import correction_header
 from mpcpriv.engine.correlation.truncation import TruncationMask
 from mpcpriv.engine.prg import Prg, derive_key
@@ -48,6 +49,20 @@ REQUESTS: dict[str, Correlation] = {
     "dabit": DaBit((5,)),
     "threshold with powers": ThresholdMask(2, 3, degree=2),
     "threshold of a truncated value": ThresholdMask(2, 1, degree=2, shift=16),
+    # Under the numbers 18 to 22; those above are 5 to 17.
+    "matmul by the transpose of a mask": Triple(
+        Bilinear("matmul"), (2, 3), (3, 2), Mask((1, 0), Words(6, 6)), Mask((1, 0))
+    ),
+    "matmul of two masks": Triple(
+        Bilinear("matmul"), (2, 1), (1, 3), Mask((), Words(5, 0)), Mask((), Words(5, 2))
+    ),
+    "mul of a mask by itself": Triple(Bilinear("mul"), (2, 2), (2, 2), Mask(), Mask((1, 0), Words(20, 0))),
+    "mul by a mask turned around": Triple(
+        Bilinear("mul"), (2, 2, 2), (2, 2, 2), Mask((1, 2, 0)), Mask((2, 0, 1), Words(6, 0))
+    ),
+    "conv1d by a mask": Triple(
+        Bilinear("conv1d", (1,), (0,), (), (1,), 1), (1, 2, 5), (2, 2, 3), y_mask=Mask((), Words(7, 10))
+    ),
 }
 
 VALUES = [
@@ -80,6 +95,20 @@ def truncation(bits: int) -> dealer.Request:
     return dealer.Request(truncation=dealer.TruncationMask(shape=dealer.Shape(dims=[1]), bits=bits))
 
 
+def masked(index: int | None = None, start: int = 0, order: tuple[int, ...] = ()) -> dealer.Request:
+    """A product of two vectors of two, the second with this mask."""
+    words = None if index is None else dealer.Words(index=index, start=start)
+    shape = dealer.Shape(dims=[2])
+    return dealer.Request(
+        triple=dealer.Triple(
+            map=dealer.Bilinear(name=dealer.Bilinear.MUL, groups=1),
+            x=shape,
+            y=shape,
+            y_mask=dealer.Mask(order=order, words=words),
+        )
+    )
+
+
 def square(*dims: int) -> dealer.Request:
     return dealer.Request(square=dealer.SquarePair(shape=dealer.Shape(dims=dims)))
 
@@ -100,6 +129,12 @@ BAD_REQUESTS = {
     "33 dims": deal(square(*[1] * 33)),
     "truncation by 0 bits": deal(truncation(0)),
     "truncation by 63 bits": deal(truncation(63)),
+    "a mask of a later correlation": deal(masked(index=1)),
+    "a mask of its own, but of other words": deal(masked(index=0, start=1)),
+    "a mask from beyond all masks": deal(square(1), masked(index=0, start=(1 << 27) + 1)),
+    "an empty mask, written out": deal(masked()),
+    "a mask in an order that is none": deal(masked(order=(1,))),
+    "a mask in the order of its dimensions, written out": deal(masked(order=(0,))),
     "a bilinear map of no name": deal(dealer.Request(triple=dealer.Triple(map=dealer.Bilinear(groups=1)))),
 }
 BAD_OBJECTS = {

@@ -34,7 +34,7 @@ class Mask:
 
     def of_operand(self, words: torch.Tensor) -> torch.Tensor:
         """Tensors in the order of the mask's words as the operand's dimensions stand; a view."""
-        return words.permute([*map(self.order.index, range(words.dim()))]) if self.order else words
+        return words.permute([self.order.index(dim) for dim in range(words.dim())]) if self.order else words
 
 
 @dataclass(frozen=True)
