@@ -47,8 +47,6 @@ REQUESTS: dict[str, Correlation] = {
     "truncation by 62": TruncationMask((), 62),
     "threshold": ThresholdMask(2, 3),
     "dabit": DaBit((5,)),
-    "threshold with powers": ThresholdMask(2, 3, degree=2),
-    "threshold of a truncated value": ThresholdMask(2, 1, degree=2, shift=16),
     # Under the numbers 18 to 22; those above are 5 to 17.
     "matmul by the transpose of a mask": Triple(
         Bilinear("matmul"), (2, 3), (3, 2), Mask((1, 0), Words(6, 6)), Mask((1, 0))
@@ -63,6 +61,8 @@ REQUESTS: dict[str, Correlation] = {
     "conv1d by a mask": Triple(
         Bilinear("conv1d", (1,), (0,), (), (1,), 1), (1, 2, 5), (2, 2, 3), y_mask=Mask((), Words(7, 10))
     ),
+    "threshold with powers": ThresholdMask(2, 3, degree=2),
+    "threshold of a truncated value": ThresholdMask(2, 1, degree=2, shift=16),
 }
 
 VALUES = [
