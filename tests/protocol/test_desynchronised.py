@@ -10,6 +10,7 @@ import torch
 
 from mpcpriv.engine.session import Session
 from mpcpriv.errors import Desynchronised, PeerError, PeerFinished
+from mpcpriv.transport.base import Limits
 from tests.protocol.parties import NAMES, failures
 
 ONES = torch.ones(3)
@@ -21,7 +22,7 @@ def common(session: Session) -> tuple[Any, Any]:
     crypten.init()
     x, y = crypten.cryptensor(ONES, src=0), crypten.cryptensor(ONES, src=1)
     (x * y).get_plain_text()
-    return x, y
+    return x.clone(), y.clone()  # of which nothing is open
 
 
 def multiplies(session: Session) -> None:
@@ -170,6 +171,22 @@ def test_it_is_noticed_at_the_next_frame() -> None:
 
     failures([observe(0, multiplies), observe(1, shares_once_more)])
     assert read[0] == read[1] == ["mul: x - a, y - b", "truncate", "open to all"]
+
+
+def test_a_product_that_opens_nothing_waits_for_the_others_and_says_so() -> None:
+    def waits(session: Session) -> None:
+        x, y = common(session)
+        for _ in range(3):  # each party owns one of two corrections
+            x * y
+
+    def leaves(session: Session) -> None:
+        x, y = common(session)
+        x * y
+        x.get_plain_text()
+
+    found = failures([waits, leaves], limits=Limits(wait=1.0))
+    assert all(isinstance(error, PeerError) for error in found[:2])
+    assert "run the same program" in str(found[0]) or "bob" in str(found[0])
 
 
 def test_a_party_that_computes_on_after_the_others_ended_is_told() -> None:

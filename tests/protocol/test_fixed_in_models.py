@@ -28,26 +28,24 @@ def counted(session: Session, step: Callable[[], Any], times: int) -> list[list[
 
 @pytest.mark.parametrize("converted", [True, False])
 def test_weights_are_opened_by_the_first_of_several_inputs(converted: bool) -> None:
+    plain = torch.nn.Sequential(torch.nn.Linear(6, 5), torch.nn.ReLU(), torch.nn.Linear(5, 2))
+    inputs = [numbers(4, 6, seed=seed).float() / 8 for seed in range(3)]
+    with torch.no_grad():
+        wanted = [plain(x) for x in inputs]
+
     def program(session: Session) -> tuple[list[list[str]], float]:
-        torch.manual_seed(3)
-        plain = torch.nn.Sequential(torch.nn.Linear(6, 5), torch.nn.ReLU(), torch.nn.Linear(5, 2))
-        model = (
-            nn.from_pytorch(plain, torch.zeros(4, 6))
-            if converted
-            else nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 2))
-        )
+        if converted:
+            model = nn.from_pytorch(plain, torch.zeros(4, 6))
+        else:
+            model = nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 2))
+            for own, value in zip(model.parameters(), plain.parameters(), strict=True):
+                own.data = value.detach().clone()
         model.encrypt(src=0)
         model.eval()
-        inputs = [numbers(4, 6, seed=seed) / 8 for seed in range(3)]
         results: list[Any] = []
         shared = iter([crypten.cryptensor(x, src=1) for x in inputs])
         opened = counted(session, lambda: results.append(model(next(shared))), 3)
-        error = (
-            max(off(r, plain.double()(x).detach()) for r, x in zip(results, inputs, strict=True))
-            if converted
-            else 0.0
-        )
-        return opened, error
+        return opened, max(off(result, one) for result, one in zip(results, wanted, strict=True))
 
     for opened, error in run(2, program):
         assert opened == [[BOTH, BOTH], [LEFT, LEFT], [LEFT, LEFT]]

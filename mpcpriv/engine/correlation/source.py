@@ -11,7 +11,7 @@ from mpcpriv.engine.correlation.lookahead import Lookahead
 from mpcpriv.engine.correlation.turns import Loop
 from mpcpriv.engine.correlation.wire import check, encode
 from mpcpriv.engine.prg import Prg, Stream
-from mpcpriv.errors import Desynchronised, UsageError
+from mpcpriv.errors import Desynchronised, PeerLate, UsageError
 from mpcpriv.transport.base import Transport
 
 _HEADER = 4096
@@ -119,9 +119,18 @@ class Correlations:
         """This party's derived shares, as corrected by the dealer; older ones never used are dropped."""
         while index not in self._arrived:
             number, due = self._expected.pop(0)
-            message = self._transport.recv(self._dealer)
-            header = correction_header(due, number)
             name = self._transport.members[self._dealer]
+            try:
+                message = self._transport.recv(self._dealer)
+            except PeerLate:
+                limit = self._transport.limits.wait
+                # A product of two open operands exchanges nothing before, which would show who is elsewhere.
+                raise PeerLate(
+                    name,
+                    f"{name} has dealt nothing for {limit:g} s: it waits until all parties have "
+                    "asked for the same, and one is late or at another operation; run the same program",
+                ) from None
+            header = correction_header(due, number)
             if bytes(message[: len(header)]) != header or len(message) != len(header) + due.dealt_bytes:
                 raise Desynchronised(name, f"{name} dealt something else than {header.decode().strip()!r}")
             self.received += len(message)
