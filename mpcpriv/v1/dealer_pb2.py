@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17mpcpriv/v1/dealer.proto\x12\nmpcpriv.v1\"<\n\x04\x44\x65\x61l\x12\r\n\x05\x66irst\x18\x01 \x01(\x04\x12%\n\x08requests\x18\x02 \x03(\x0b\x32\x13.mpcpriv.v1.Request\"\xe7\x01\n\x07Request\x12$\n\x06triple\x18\x01 \x01(\x0b\x32\x12.mpcpriv.v1.TripleH\x00\x12(\n\x06square\x18\x02 \x01(\x0b\x32\x16.mpcpriv.v1.SquarePairH\x00\x12\x30\n\ntruncation\x18\x03 \x01(\x0b\x32\x1a.mpcpriv.v1.TruncationMaskH\x00\x12.\n\tthreshold\x18\x04 \x01(\x0b\x32\x19.mpcpriv.v1.ThresholdMaskH\x00\x12\"\n\x05\x64\x61\x62it\x18\x05 \x01(\x0b\x32\x11.mpcpriv.v1.DaBitH\x00\x42\x06\n\x04kind\"\x15\n\x05Shape\x12\x0c\n\x04\x64ims\x18\x01 \x03(\x04\"g\n\x06Triple\x12!\n\x03map\x18\x01 \x01(\x0b\x32\x14.mpcpriv.v1.Bilinear\x12\x1c\n\x01x\x18\x02 \x01(\x0b\x32\x11.mpcpriv.v1.Shape\x12\x1c\n\x01y\x18\x03 \x01(\x0b\x32\x11.mpcpriv.v1.Shape\"\x85\x02\n\x08\x42ilinear\x12\'\n\x04name\x18\x01 \x01(\x0e\x32\x19.mpcpriv.v1.Bilinear.Name\x12\x0e\n\x06stride\x18\x02 \x03(\r\x12\x0f\n\x07padding\x18\x03 \x03(\r\x12\x16\n\x0eoutput_padding\x18\x04 \x03(\r\x12\x10\n\x08\x64ilation\x18\x05 \x03(\r\x12\x0e\n\x06groups\x18\x06 \x01(\r\"u\n\x04Name\x12\x14\n\x10NAME_UNSPECIFIED\x10\x00\x12\x07\n\x03MUL\x10\x01\x12\n\n\x06MATMUL\x10\x02\x12\n\n\x06\x43ONV1D\x10\x03\x12\n\n\x06\x43ONV2D\x10\x04\x12\x14\n\x10\x43ONV_TRANSPOSE1D\x10\x05\x12\x14\n\x10\x43ONV_TRANSPOSE2D\x10\x06\".\n\nSquarePair\x12 \n\x05shape\x18\x01 \x01(\x0b\x32\x11.mpcpriv.v1.Shape\"@\n\x0eTruncationMask\x12 \n\x05shape\x18\x01 \x01(\x0b\x32\x11.mpcpriv.v1.Shape\x12\x0c\n\x04\x62its\x18\x02 \x01(\r\"E\n\rThresholdMask\x12\x10\n\x08\x65lements\x18\x01 \x01(\x04\x12\x12\n\nthresholds\x18\x02 \x01(\r\x12\x0e\n\x06\x64\x65gree\x18\x03 \x01(\r\")\n\x05\x44\x61\x42it\x12 \n\x05shape\x18\x01 \x01(\x0b\x32\x11.mpcpriv.v1.Shapeb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17mpcpriv/v1/dealer.proto\x12\nmpcpriv.v1\"<\n\x04\x44\x65\x61l\x12\r\n\x05\x66irst\x18\x01 \x01(\x04\x12%\n\x08requests\x18\x02 \x03(\x0b\x32\x13.mpcpriv.v1.Request\"\x8f\x02\n\x07Request\x12$\n\x06triple\x18\x01 \x01(\x0b\x32\x12.mpcpriv.v1.TripleH\x00\x12(\n\x06square\x18\x02 \x01(\x0b\x32\x16.mpcpriv.v1.SquarePairH\x00\x12\x30\n\ntruncation\x18\x03 \x01(\x0b\x32\x1a.mpcpriv.v1.TruncationMaskH\x00\x12.\n\tthreshold\x18\x04 \x01(\x0b\x32\x19.mpcpriv.v1.ThresholdMaskH\x00\x12\"\n\x05\x64\x61\x62it\x18\x05 \x01(\x0b\x32\x11.mpcpriv.v1.DaBitH\x00\x12&\n\x07shuffle\x18\x06 \x01(\x0b\x32\x13.mpcpriv.v1.ShuffleH\x00\x42\x06\n\x04kind\"\x15\n\x05Shape\x12\x0c\n\x04\x64ims\x18\x01 \x03(\x04\"g\n\x06Triple\x12!\n\x03map\x18\x01 \x01(\x0b\x32\x14.mpcpriv.v1.Bilinear\x12\x1c\n\x01x\x18\x02 \x01(\x0b\x32\x11.mpcpriv.v1.Shape\x12\x1c\n\x01y\x18\x03 \x01(\x0b\x32\x11.mpcpriv.v1.Shape\"\x85\x02\n\x08\x42ilinear\x12\'\n\x04name\x18\x01 \x01(\x0e\x32\x19.mpcpriv.v1.Bilinear.Name\x12\x0e\n\x06stride\x18\x02 \x03(\r\x12\x0f\n\x07padding\x18\x03 \x03(\r\x12\x16\n\x0eoutput_padding\x18\x04 \x03(\r\x12\x10\n\x08\x64ilation\x18\x05 \x03(\r\x12\x0e\n\x06groups\x18\x06 \x01(\r\"u\n\x04Name\x12\x14\n\x10NAME_UNSPECIFIED\x10\x00\x12\x07\n\x03MUL\x10\x01\x12\n\n\x06MATMUL\x10\x02\x12\n\n\x06\x43ONV1D\x10\x03\x12\n\n\x06\x43ONV2D\x10\x04\x12\x14\n\x10\x43ONV_TRANSPOSE1D\x10\x05\x12\x14\n\x10\x43ONV_TRANSPOSE2D\x10\x06\".\n\nSquarePair\x12 \n\x05shape\x18\x01 \x01(\x0b\x32\x11.mpcpriv.v1.Shape\"@\n\x0eTruncationMask\x12 \n\x05shape\x18\x01 \x01(\x0b\x32\x11.mpcpriv.v1.Shape\x12\x0c\n\x04\x62its\x18\x02 \x01(\r\"E\n\rThresholdMask\x12\x10\n\x08\x65lements\x18\x01 \x01(\x04\x12\x12\n\nthresholds\x18\x02 \x01(\r\x12\x0e\n\x06\x64\x65gree\x18\x03 \x01(\r\")\n\x05\x44\x61\x42it\x12 \n\x05shape\x18\x01 \x01(\x0b\x32\x11.mpcpriv.v1.Shape\"9\n\x07Shuffle\x12\r\n\x05lines\x18\x01 \x01(\x04\x12\x0e\n\x06length\x18\x02 \x01(\x04\x12\x0f\n\x07\x63olumns\x18\x03 \x01(\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,21 +34,23 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DEAL']._serialized_start=39
   _globals['_DEAL']._serialized_end=99
   _globals['_REQUEST']._serialized_start=102
-  _globals['_REQUEST']._serialized_end=333
-  _globals['_SHAPE']._serialized_start=335
-  _globals['_SHAPE']._serialized_end=356
-  _globals['_TRIPLE']._serialized_start=358
-  _globals['_TRIPLE']._serialized_end=461
-  _globals['_BILINEAR']._serialized_start=464
-  _globals['_BILINEAR']._serialized_end=725
-  _globals['_BILINEAR_NAME']._serialized_start=608
-  _globals['_BILINEAR_NAME']._serialized_end=725
-  _globals['_SQUAREPAIR']._serialized_start=727
-  _globals['_SQUAREPAIR']._serialized_end=773
-  _globals['_TRUNCATIONMASK']._serialized_start=775
-  _globals['_TRUNCATIONMASK']._serialized_end=839
-  _globals['_THRESHOLDMASK']._serialized_start=841
-  _globals['_THRESHOLDMASK']._serialized_end=910
-  _globals['_DABIT']._serialized_start=912
-  _globals['_DABIT']._serialized_end=953
+  _globals['_REQUEST']._serialized_end=373
+  _globals['_SHAPE']._serialized_start=375
+  _globals['_SHAPE']._serialized_end=396
+  _globals['_TRIPLE']._serialized_start=398
+  _globals['_TRIPLE']._serialized_end=501
+  _globals['_BILINEAR']._serialized_start=504
+  _globals['_BILINEAR']._serialized_end=765
+  _globals['_BILINEAR_NAME']._serialized_start=648
+  _globals['_BILINEAR_NAME']._serialized_end=765
+  _globals['_SQUAREPAIR']._serialized_start=767
+  _globals['_SQUAREPAIR']._serialized_end=813
+  _globals['_TRUNCATIONMASK']._serialized_start=815
+  _globals['_TRUNCATIONMASK']._serialized_end=879
+  _globals['_THRESHOLDMASK']._serialized_start=881
+  _globals['_THRESHOLDMASK']._serialized_end=950
+  _globals['_DABIT']._serialized_start=952
+  _globals['_DABIT']._serialized_end=993
+  _globals['_SHUFFLE']._serialized_start=995
+  _globals['_SHUFFLE']._serialized_end=1052
 # @@protoc_insertion_point(module_scope)

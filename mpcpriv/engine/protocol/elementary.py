@@ -9,6 +9,7 @@ piecewise cubic. exp is a piecewise cubic times a looked-up factor at once.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable
 from functools import cache
 
@@ -28,6 +29,10 @@ _FINE = 18
 """Fractional bits of u: its cube has 54 of the 60 that a piecewise cubic has."""
 _BITS = 60
 _MUL = Bilinear("mul")
+FRACTION_BITS = 30
+"""Fractional bits of `exp_fraction`."""
+_FACTOR = 44
+"""Those of its factors, which are below 2: times a mantissa below 2 with 16 bits, less than 2^62."""
 Table = Callable[[int], float]
 """What a function multiplies or adds by bit length, as a real that is rounded to a ring element."""
 
@@ -65,6 +70,25 @@ def exp(session: Session, x: torch.Tensor) -> torch.Tensor:
     return product(session, _MUL, small, boost)
 
 
+def power(session: Session, x: torch.Tensor, exponent: float) -> torch.Tensor:
+    """Shares of x^p for a public p, 0 < abs(p) < 1: u^p 2^(p (k - 16)); 0 for x <= 0. Twelve rounds."""
+    table, mantissa, bits = _power_tables(exponent)
+    return _scaled(session, table, mantissa, x, bits)
+
+
+def exp_fraction(session: Session, x: torch.Tensor) -> torch.Tensor:
+    """Shares of e^x for x <= 0, with 30 fractional bits, to a relative 3e-4; 0 below -20. Seven rounds.
+
+    For sums of many: their rounding does not add up to what shows in 16 bits.
+    """
+    mantissa, factor = evaluate(session, _fraction_pieces(), x)
+    (mantissa,) = truncate(session, [(mantissa, _BITS - FRACTIONAL_BITS)])
+    (result,) = truncate(
+        session, [(product(session, _MUL, mantissa, factor), FRACTIONAL_BITS + _FACTOR - FRACTION_BITS)]
+    )
+    return result
+
+
 def _scaled(
     session: Session, table: Piecewise, mantissa: Piecewise, x: torch.Tensor, bits: int
 ) -> torch.Tensor:
@@ -100,6 +124,19 @@ def _sqrt_table() -> Piecewise:
 @cache
 def _inv_sqrt_table() -> Piecewise:
     return _by_length(lambda k: 2.0 ** ((FRACTIONAL_BITS - k) / 2 + 32), zero=0)
+
+
+@cache
+def _power_tables(exponent: float) -> tuple[Piecewise, Piecewise, int]:
+    """The factors by bit length with the fractional bits they have, and the mantissa, in [1/2, 1]."""
+    first = 0 if exponent > 0 else 1  # (2 u)^p is at most 1 where u^p is not
+
+    def logarithm(k: int) -> float:
+        return exponent * (k - FRACTIONAL_BITS - first)
+
+    bits = LENGTHS - math.ceil(max(logarithm(1), logarithm(LENGTHS)))
+    table = _by_length(lambda k: 2.0 ** (logarithm(k) + bits), zero=0)
+    return table, _mantissa(lambda u: ((1 + first) * u) ** exponent), bits
 
 
 def _by_length(table: Table, zero: int | None, odd: bool = False) -> Piecewise:
@@ -170,3 +207,17 @@ def _exp_pieces() -> Piecewise:
     top = polynomial([float(np.exp(half))], 0, _BITS)
     zero: Polynomial = [0]
     return Piecewise.of(edges, [zero, *mantissa, top], [zero, *factor, factor[-1]], [zero, *boost, boost[-1]])
+
+
+@cache
+def _fraction_pieces() -> Piecewise:
+    """e^(x - m) with 60 fractional bits and e^m with 44, of x in [-20, 0]; 0 below."""
+    edges = [round(e * 2**FRACTIONAL_BITS) for e in np.linspace(-20, 0, 27)]
+    middles = [(low + high) // 2 for low, high in itertools.pairwise(edges)]
+    half = (edges[1] - edges[0]) / 2 / 2**FRACTIONAL_BITS
+    fitted = fit(np.exp, -half, half, 3)
+    zero: Polynomial = [0]
+    # A maximum less itself is 0, so the last piece has no end: it would be 1 at 0 and wrong above.
+    mantissa = [polynomial(fitted, m, _BITS) for m in middles]
+    factor: list[Polynomial] = [[round(np.exp(m / 2**FRACTIONAL_BITS) * 2**_FACTOR)] for m in middles]
+    return Piecewise.of(edges[:-1], [zero, *mantissa], [zero, *factor])

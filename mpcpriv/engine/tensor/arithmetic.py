@@ -95,12 +95,20 @@ class Arithmetic(Shares):
         (share,) = truncate(session.current(), [(total.at(FRACTIONAL_BITS), bits)])
         return self.of(share).mul((1 << bits) / count if count else math.nan)
 
-    def var(self, dim: Any = None, unbiased: bool = True, keepdim: bool = False) -> Self:
-        """The variance over some or all dimensions, as torch: divided by n - 1, or n if not `unbiased`."""
+    def var(
+        self,
+        dim: Any = None,
+        unbiased: bool = True,
+        keepdim: bool = False,
+        *,
+        correction: float | None = None,
+    ) -> Self:
+        """The variance over some or all dimensions, as torch: by n less the correction, 1 if `unbiased`."""
+        less = float(unbiased) if correction is None else float(correction)
         centred = self - (self.mean() if dim is None else self.mean(dim, keepdim=True))
         spread: Self = centred.square().mean() if dim is None else centred.square().mean(dim, keepdim=keepdim)
         count = self.nelement() // max(spread.nelement(), 1)
-        return spread if not unbiased else spread.mul(count / (count - 1) if count > 1 else math.nan)
+        return spread.mul(count / (count - less) if count > less else math.nan) if less else spread
 
     def conv1d(self, kernel: Any, *args: Any, **kwargs: Any) -> Self:
         """As `torch.nn.functional.conv1d` (stride, padding, dilation, groups; no bias)."""
