@@ -8,16 +8,23 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import torch
 
 from mpcpriv.engine.encoding import FRACTIONAL_BITS
-from mpcpriv.engine.protocol.piecewise import Piecewise, Polynomial, evaluate, fit, polynomial
+from mpcpriv.engine.protocol.piecewise import (
+    Curve,
+    Piecewise,
+    Polynomial,
+    evaluate,
+    fitted,
+    knots,
+    polynomial,
+)
 from mpcpriv.engine.protocol.truncate import truncate
 from mpcpriv.engine.session import Session
 
@@ -26,8 +33,6 @@ _BITS: Final = 60
 _DEGREE: Final = 3
 _ERROR: Final = 6e-5
 """What a piece may be off by."""
-_UNIT: Final = 2.0**-FRACTIONAL_BITS
-_Function = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -40,8 +45,8 @@ class Rectifier:
         lowest: the limit of f towards minus infinity.
     """
 
-    value: _Function
-    slope: _Function
+    value: Curve
+    slope: Curve
     lowest: float = 0.0
 
 
@@ -49,7 +54,8 @@ def rectify(session: Session, function: Rectifier, x: torch.Tensor) -> torch.Ten
     """Shares of f(x), off by less than 1e-4 for every x in [-2^45, 2^45). Five rounds."""
     rest, positive = evaluate(session, _pieces(function, False), x)
     (rest,) = truncate(session, [(rest, _BITS - FRACTIONAL_BITS)])
-    return rest + positive
+    result: torch.Tensor = rest + positive
+    return result
 
 
 def rectify_with_slope(
@@ -63,81 +69,52 @@ def rectify_with_slope(
 
 @cache
 def _pieces(function: Rectifier, with_slope: bool) -> Piecewise:
-    """The rest, perhaps the slope, and max(x, 0), with thresholds at 0 and as few others as the error allows."""
+    """The rest, perhaps the slope, and max(x, 0): thresholds at 0 and as few others as the error allows."""
 
-    def rest(x: np.ndarray) -> np.ndarray:
+    def rest(x: np.ndarray) -> Any:
         return function.value(x) - np.maximum(x, 0)
 
-    fitted = [(rest, function.lowest, 0.0)] + ([(function.slope, 0.0, 1.0)] if with_slope else [])
-    curves = [curve for curve, _, _ in fitted]
-    left, right = (_knots(curves, sign * _reach(fitted, sign)) for sign in (-1, 1))
-    thresholds = [*reversed(left), 0, *right]
+    limited = [(rest, function.lowest, 0.0)] + ([(function.slope, 0.0, 1.0)] if with_slope else [])
+    curves = [curve for curve, _, _ in limited]
+    left, right = (knots(curves, 0, sign * _reach(limited, sign), _DEGREE, _ERROR) for sign in (-1, 1))
+    thresholds = [*reversed(left), *right[1:]]
     tables: list[list[Polynomial]] = []
-    for curve, low, high in fitted:
-        inner = [_fitted(curve, *edges) for edges in itertools.pairwise(thresholds)]
+    for curve, low, high in limited:
+        inner = [fitted(curve, *edges, _DEGREE, _BITS) for edges in itertools.pairwise(thresholds)]
         tables.append([polynomial([low], 0, _BITS), *inner, polynomial([high], 0, _BITS)])
     tables.append([[0] if t <= 0 else [0, 1] for t in (*thresholds, 1)])
     return Piecewise.of(thresholds, *tables)
 
 
-def _reach(fitted: list[tuple[_Function, float, float]], sign: int) -> int:
+def _reach(limited: list[tuple[Curve, float, float]], sign: int) -> int:
     """From where on every curve is as near to its limit as the error allows, as an encoded distance."""
     distance = np.arange(1, 64 * 64) / 64
-    limits = [(curve, low if sign < 0 else high) for curve, low, high in fitted]
+    limits = [(curve, low if sign < 0 else high) for curve, low, high in limited]
     far = np.max([np.abs(curve(sign * distance) - limit) for curve, limit in limits], axis=0)
     outside = np.flatnonzero(far > _ERROR)
-    return round(float(distance[outside[-1] + 1]) / _UNIT) if outside.size else 0
+    return round(float(distance[outside[-1] + 1]) * 2**FRACTIONAL_BITS) if outside.size else 0
 
 
-def _knots(curves: list[_Function], end: int) -> list[int]:
-    """Thresholds from 0 to `end`, without 0: each piece as long as it can be fitted within the error."""
-    knots = [0]
-    while knots[-1] != end:
-        near, far = 0, abs(end - knots[-1])  # lengths: `near` fits, a longer one than `far` is not wanted
-        step = int(math.copysign(1, end))
-        while near < far:
-            middle = (near + far + 1) // 2
-            if all(_off(curve, knots[-1], knots[-1] + step * middle) <= _ERROR for curve in curves):
-                near = middle
-            else:
-                far = middle - 1
-        knots.append(knots[-1] + step * near)
-    return knots[1:]
-
-
-def _off(curve: _Function, one: int, other: int) -> float:
-    """The worst error of the polynomial between two encoded points."""
-    low, high = sorted((one * _UNIT, other * _UNIT))
-    u = np.linspace(low, high, 65)[1:-1]
-    fitted = np.polynomial.polynomial.polyval(u - (low + high) / 2, fit(curve, low, high, _DEGREE))
-    return float(np.abs(fitted - curve(u)).max())
-
-
-def _fitted(curve: _Function, left: int, right: int) -> Polynomial:
-    middle = (left + right) // 2
-    return polynomial(fit(curve, (2 * middle - right) * _UNIT, right * _UNIT, _DEGREE), middle, _BITS)
-
-
-def _normal(x: np.ndarray) -> np.ndarray:
+def _normal(x: np.ndarray) -> Any:
     """The distribution function of the standard normal, without cancellation."""
     return np.vectorize(math.erfc)(-x / math.sqrt(2)) / 2
 
 
-def _sigmoid(x: np.ndarray) -> np.ndarray:
+def _sigmoid(x: np.ndarray) -> Any:
     return np.exp(-np.logaddexp(0, -x))
 
 
-def _tanh_inside(x: np.ndarray) -> np.ndarray:
+def _tanh_inside(x: np.ndarray) -> Any:
     return math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)
 
 
-def _gelu_tanh_slope(x: np.ndarray) -> np.ndarray:
+def _gelu_tanh_slope(x: np.ndarray) -> Any:
     inside = np.tanh(_tanh_inside(x))
     slope = math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * x**2)
     return (1 + inside + x * (1 - inside**2) * slope) / 2
 
 
-def _mish_slope(x: np.ndarray) -> np.ndarray:
+def _mish_slope(x: np.ndarray) -> Any:
     inside = np.tanh(np.logaddexp(0, x))
     return inside + x * (1 - inside**2) * _sigmoid(x)
 
@@ -146,9 +123,7 @@ GELU: Final = Rectifier(
     lambda x: x * _normal(x), lambda x: _normal(x) + x * np.exp(-(x**2) / 2) / math.sqrt(2 * math.pi)
 )
 GELU_TANH: Final = Rectifier(lambda x: x / 2 * (1 + np.tanh(_tanh_inside(x))), _gelu_tanh_slope)
-SILU: Final = Rectifier(
-    lambda x: x * _sigmoid(x), lambda x: _sigmoid(x) * (1 + x * (1 - _sigmoid(x)))
-)
+SILU: Final = Rectifier(lambda x: x * _sigmoid(x), lambda x: _sigmoid(x) * (1 + x * (1 - _sigmoid(x))))
 SOFTPLUS: Final = Rectifier(lambda x: np.logaddexp(0, x), _sigmoid)
 MISH: Final = Rectifier(lambda x: x * np.tanh(np.logaddexp(0, x)), _mish_slope)
 ELU: Final = Rectifier(

@@ -13,6 +13,7 @@ cost five hundred.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -165,7 +166,7 @@ def _divided(part: _Parts, less: np.ndarray, result: np.ndarray) -> list[tuple[i
         edges = np.flatnonzero(np.diff(ranks, prepend=-1, append=-1))
         found += [
             (int(start + begin), line[begin:end])
-            for begin, end in zip(edges[:-1], edges[1:], strict=True)
+            for begin, end in itertools.pairwise(edges)
             if end - begin > 1
         ]
     return found

@@ -128,24 +128,6 @@ class Arithmetic(Shares):
         _no_bias(bias)
         return self._convolve("conv_transpose2d", 2, kernel, **kwargs)
 
-    def avg_pool2d(
-        self, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False
-    ) -> Self:
-        """As `torch.nn.functional.avg_pool2d`, padding counted; one round.
-
-        Raises:
-            Unsupported: `ceil_mode`.
-        """
-        if ceil_mode:
-            raise Unsupported("avg_pool2d with ceil_mode=True is not offered")
-        kernel = _geometry(kernel_size, 2)
-        channels = self._tensor.shape[-3]
-        ones = torch.ones(channels, 1, *kernel, dtype=torch.int64)
-        window = Bilinear(
-            "conv2d", _geometry(stride or kernel_size, 2), _geometry(padding, 2), (), (1, 1), groups=channels
-        )
-        return self.of(window(self._tensor, ones), self.bits).div(math.prod(kernel))
-
     def _convolve(
         self,
         name: MapName,

@@ -35,18 +35,18 @@ class Ordering(Comparison):
     def sort(self, dim: int = -1, descending: bool = False, stable: bool = True) -> tuple[Any, Any]:
         """As `torch.sort`: the values, and as numbers the places where they stood; always stable."""
         del stable
-        return self.ranked(range(self._length(dim)), dim, descending)  # type: ignore[no-any-return]
+        return self.ranked(range(self._length(dim)), dim, descending)
 
     def argsort(self, dim: int = -1, descending: bool = False, stable: bool = True) -> Any:
         """As `torch.argsort`: the places, as numbers; always stable."""
         return self.detach().sort(dim, descending, stable)[1]
 
-    def topk(self, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> tuple[Any, Any]:  # noqa: A002
+    def topk(self, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> tuple[Any, Any]:
         """As `torch.topk`: the k largest or smallest values, in order, and their places as numbers."""
         del sorted
         if not 0 <= k <= self._length(dim):
             raise UsageError(f"topk of {k} values where there are {self._length(dim)}")
-        return self.ranked(range(k), dim, largest)  # type: ignore[no-any-return]
+        return self.ranked(range(k), dim, largest)
 
     def kthvalue(self, k: int, dim: int = -1, keepdim: bool = False) -> tuple[Any, Any]:
         """As `torch.kthvalue`: the k-th smallest value, counted from 1, and its place as a number."""
@@ -112,14 +112,14 @@ class Ordering(Comparison):
             places << FRACTIONAL_BITS, ranks, dim, FRACTIONAL_BITS
         )
 
-    def in_order(
-        self, ranks: Sequence[int], dim: int, descending: bool
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def in_order(self, ranks: Sequence[int], dim: int, descending: bool) -> tuple[torch.Tensor, torch.Tensor]:
         """Shares of each line in order, and of the places as integers, (lines, length); right at `ranks`."""
         share = -self.share if descending else self.share
         lines = share.reshape(-1, 1) if not share.dim() else share.transpose(dim, -1)
         length = lines.shape[-1]
-        values, places = sort.order(session.current(), lines.reshape(math.prod(lines.shape[:-1]), length), ranks)
+        values, places = sort.order(
+            session.current(), lines.reshape(math.prod(lines.shape[:-1]), length), ranks
+        )
         return -values if descending else values, places
 
     def pick_ranks(self, lines: torch.Tensor, ranks: Sequence[int], dim: int, bits: int) -> Self:
@@ -161,4 +161,3 @@ class Ordering(Comparison):
 
     def _length(self, dim: int) -> int:
         return int(self._tensor.shape[dim]) if self._tensor.dim() else 1
-
