@@ -21,7 +21,7 @@ from mpcpriv.engine.session import Session
 
 _TAIL: Final = 20
 """Bits of the uniform value behind a deviate, besides its sign: the largest is 5.03."""
-_BITS: Final = 58
+_BITS: Final = 59
 """Fractional bits before truncation: deviates stay below 8."""
 
 
@@ -55,6 +55,6 @@ def _tail() -> Piecewise:
     def deviate(x: np.ndarray) -> Any:
         return -quantile(np.clip((x + 2.0 ** -(FRACTIONAL_BITS + 1)) * scale, 1e-12, 0.5))
 
-    edges = knots([deviate], 0, 1 << _TAIL, degree=3, error=2e-4)
+    edges = knots([deviate], 0, 1 << _TAIL, degree=3, bits=_BITS, error=2e-4)
     pieces = [fitted(deviate, *between, 3, _BITS) for between in itertools.pairwise(edges)]
     return Piecewise.of(edges[1:-1], pieces)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 import torch
@@ -33,6 +33,8 @@ FRACTION_BITS = 30
 """Fractional bits of `exp_fraction`."""
 _FACTOR = 44
 """Those of its factors, which are below 2: times a mantissa below 2 with 16 bits, less than 2^62."""
+_STEP = 15
+"""The most bits that a quotient is lowered by at once."""
 Table = Callable[[int], float]
 """What a function multiplies or adds by bit length, as a real that is rounded to a ring element."""
 
@@ -47,6 +49,26 @@ def log(session: Session, x: torch.Tensor) -> torch.Tensor:
 def reciprocal(session: Session, x: torch.Tensor) -> torch.Tensor:
     """Shares of 1 / x: (1 / u) 2^(16 - k), with the sign of x. Twelve rounds."""
     return _scaled(session, _reciprocal_table(), _mantissa_reciprocal(), x, LENGTHS - FRACTIONAL_BITS)
+
+
+def divide(session: Session, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """Shares of x / y, accurate relative to the quotient: the reciprocal itself is never rounded.
+
+    y is normalised to u 2^(k - 16). If it is below 1, x is first raised by the power of two that is missing;
+    then multiplied by 1 / u; and if y is above 1, lowered in two steps, each of up to 15 bits, as there is no
+    room for 29. 0 for y = 0. Seventeen rounds.
+    """
+    raised, left, first, second = evaluate(session, _division_table(), y)
+    (u,) = truncate(session, [(raised, LENGTHS - _FINE)])
+    (inverse,) = truncate(
+        session, [(evaluate(session, _mantissa_reciprocal(), u)[0], _BITS - 1 - FRACTIONAL_BITS)]
+    )
+    (result,) = truncate(
+        session, [(product(session, _MUL, product(session, _MUL, x, left), inverse), FRACTIONAL_BITS)]
+    )
+    for factor in (first, second):
+        (result,) = truncate(session, [(product(session, _MUL, result, factor), _STEP)])
+    return result
 
 
 def sqrt(session: Session, x: torch.Tensor) -> torch.Tensor:
@@ -114,6 +136,20 @@ def _log_table() -> Piecewise:
 @cache
 def _reciprocal_table() -> Piecewise:
     return _by_length(lambda k: 2.0 ** (LENGTHS - k), zero=0, odd=True)
+
+
+@cache
+def _division_table() -> Piecewise:
+    """A divisor raised, and by its bit length: 2^(16 - k) or 1 with its sign, and twice 2^15 / 2^step."""
+
+    def step(k: int, place: int) -> float:
+        return 2.0 ** (_STEP - max(0, min(k - FRACTIONAL_BITS - place * _STEP, _STEP)))
+
+    left = _by_length(lambda k: 2.0 ** max(FRACTIONAL_BITS - k, 0), zero=0, odd=True)
+    steps = [_by_length(partial(step, place=p), zero=0, odd=True).pieces[1:] for p in (0, 1)]
+    # Only the first factor has the sign; a coefficient is its magnitude where it is not.
+    magnitudes = [np.minimum(s, np.uint64(0) - s) for s in steps]
+    return Piecewise(left.thresholds, np.concatenate([left.pieces, *magnitudes]))
 
 
 @cache

@@ -76,7 +76,10 @@ def _pieces(function: Rectifier, with_slope: bool) -> Piecewise:
 
     limited = [(rest, function.lowest, 0.0)] + ([(function.slope, 0.0, 1.0)] if with_slope else [])
     curves = [curve for curve, _, _ in limited]
-    left, right = (knots(curves, 0, sign * _reach(limited, sign), _DEGREE, _ERROR) for sign in (-1, 1))
+    left, right = (
+        knots(curves, 0, sign * _reach(limited, sign), degree=_DEGREE, bits=_BITS, error=_ERROR)
+        for sign in (-1, 1)
+    )
     thresholds = [*reversed(left), *right[1:]]
     tables: list[list[Polynomial]] = []
     for curve, low, high in limited:

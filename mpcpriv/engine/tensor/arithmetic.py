@@ -9,6 +9,7 @@ import torch
 
 from mpcpriv.engine import session
 from mpcpriv.engine.encoding import FRACTIONAL_BITS, as_tensor, encode
+from mpcpriv.engine.protocol.elementary import divide
 from mpcpriv.engine.protocol.multiply import product, square
 from mpcpriv.engine.protocol.truncate import truncate
 from mpcpriv.engine.ring import Bilinear, MapName
@@ -74,13 +75,15 @@ class Arithmetic(Shares):
         return self._rescale(square(s, self._tensor), 2 * self.bits)
 
     def div(self, other: Any) -> Self:
-        """Element-wise quotient; a public divisor costs one round, a shared one a reciprocal.
+        """Element-wise quotient; a public divisor costs one round, a shared one seventeen.
+
+        By a shared divisor of magnitude in [2^-16, 2^29), to a relative 1e-4 or 2^-15 absolute; 0 for 0.
 
         Raises:
             UsageError: a public divisor is zero.
         """
         if isinstance(other, Shares):
-            return self.mul(other.reciprocal())
+            return self.of(divide(session.current(), self.at(FRACTIONAL_BITS), other.at(FRACTIONAL_BITS)))
         divisor = other if isinstance(other, (int, float)) else as_tensor(other).to(torch.float64)
         if bool(torch.as_tensor(divisor == 0).any()):
             raise UsageError("division by a public zero")

@@ -139,7 +139,7 @@ class SharedTensor(Activations, Chance, Ordering, Pooling):
             return self.pow(p)
         return self.log().mul(p).exp()
 
-    def __rpow__(self, base: float) -> Any:
+    def __rpow__(self, base: Any) -> Any:
         """base^x for a public positive base, as e^(x ln base)."""
         if not isinstance(base, (int, float)) or not base > 0:
             raise Unsupported(f"{base!r} to an encrypted power: the base is a positive number")
