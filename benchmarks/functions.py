@@ -187,7 +187,7 @@ FUNCTIONS = (
     Function("x^0.3", LEAST, EVERY, "log", lambda x: x**0.3, lambda x: x**0.3, "0 for x <= 0"),
     Function("x^2.5", LEAST, 4000, "log", lambda x: x**2.5, lambda x: x**2.5, "0 for x <= 0, wraps above"),
     Function("x^-1.5", LEAST, EVERY, "log", lambda x: x**-1.5, lambda x: x**-1.5, "0 for x <= 0"),
-    Function("2^x", -40, 29, "even", lambda x: 2**x, lambda x: 2**x, "0 below"),
+    Function("2^x", -40, 29, "even", lambda x: 2**x, lambda x: 2**x, "0 below, e^30 above"),
     Function("polynomial", -30, 30, "even", cubic, cubic_plain, "wraps where a term leaves 2^30"),
     Function("sin", -1000, 1000, "even", lambda x: x.sin(), torch.sin, "the error grows with x"),
     Function("cos", -1000, 1000, "even", lambda x: x.cos(), torch.cos, "the error grows with x"),

@@ -16,8 +16,8 @@ from mpcpriv.engine.correlation.base import Correlation, Slot
 from mpcpriv.engine.correlation.bits import DaBit
 from mpcpriv.engine.correlation.comparison import ThresholdMask
 from mpcpriv.engine.correlation.product import SquarePair, Triple
-from mpcpriv.engine.correlation.source import Dealt
 from mpcpriv.engine.correlation.shuffle import Shuffle
+from mpcpriv.engine.correlation.source import Dealt
 from mpcpriv.engine.correlation.truncation import TruncationMask
 from mpcpriv.engine.ring import MAP_NAMES, Bilinear
 from mpcpriv.engine.session import Session
