@@ -6,9 +6,9 @@ and the ranks opened (four rounds, one for each party, one more).
 Long lines: values are shuffled first, and then compared in the open, quicksort with several pivots at
 once (Hamada, Kikuchi, Ikarashi, Chida, Takahashi, "Practically Efficient Multi-party Sorting Protocols
 from Comparison Sort Algorithms", ICISC 2012, section 4). With all values different, a uniformly shuffled
-line has a uniformly random order, whatever the values are; so a value's key is it and its place. Five
-rounds for each of the log_16 n or so levels, where the levels of a sorting network for 10,000 values
-cost five hundred.
+line has a uniformly random order, whatever the values are; so a value's key is it and its place. One
+round more hides from the dealer, who knows the shuffle, what is compared with what. Five rounds for each
+of the log_16 n or so levels, where the levels of a sorting network for 10,000 values cost five hundred.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import numpy as np
 import torch
 
 from mpcpriv.engine.correlation.shuffle import arranged
+from mpcpriv.engine.prg import KEY_BYTES, Prg
 from mpcpriv.engine.protocol.compare import below
 from mpcpriv.engine.protocol.piecewise import Piecewise, evaluate
 from mpcpriv.engine.protocol.shuffle import placed, shuffle
@@ -59,12 +60,24 @@ def order(
     most = 1 << (61 - bits)
     near = Piecewise.of([1 - most, most], [[-most], [0, 1], [most - 1]])
     key = (evaluate(session, near, x)[0] << bits) + numbers
-    rows = shuffle(session, torch.stack([key, x, numbers], -1))
+    rows = _known_to_parties(session, shuffle(session, torch.stack([key, x, numbers], -1)))
     wanted = np.zeros(length, dtype=bool)
     wanted[list(range(length) if ranks is None else ranks)] = True
     found = _in_the_open(session, rows[..., 0].contiguous(), wanted)
     rows = arranged(rows, torch.from_numpy(found))
     return rows[..., 1], rows[..., 2]
+
+
+def _known_to_parties(session: Session, rows: torch.Tensor) -> torch.Tensor:
+    """The rows in an order that every party knows and the dealer does not. One round.
+
+    The dealer dealt the permutations of the shuffle, and sees how many comparisons follow, which depends on
+    the sizes of the parts: with this they are those of an order that is uniform to it, too.
+    """
+    # Safe to open: fresh random bytes, for this alone; the dealer sees no traffic of the parties.
+    (key,) = session.open("order: a common key", [session.private_bits((KEY_BYTES,))], group="xor")
+    keys = Prg(key.numpy().tobytes()).stream(0).tensor((rows.shape[0], rows.shape[1]))
+    return arranged(rows, keys.argsort(-1))
 
 
 def _ranks(session: Session, x: torch.Tensor) -> torch.Tensor:

@@ -27,7 +27,7 @@ _MUL = Bilinear("mul")
 class Ordering(Comparison):
     """Order of values below 2^45 in magnitude.
 
-    With P parties a line of up to 64 values takes 5 + P rounds; a longer one 4 + P and about 5 log_16 n,
+    With P parties a line of up to 64 values takes 5 + P rounds; a longer one 5 + P and about 5 log_16 n,
     a little more or less by chance. In these, values from 2^(45 - b) on count as equal, b being the bit
     length of n - 1: 2^31 for 10,000 values.
     """
