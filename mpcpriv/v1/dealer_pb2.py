@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17mpcpriv/v1/dealer.proto\x12\nmpcpriv.v1\"<\n\x04\x44\x65\x61l\x12\r\n\x05\x66irst\x18\x01 \x01(\x04\x12%\n\x08requests\x18\x02 \x03(\x0b\x32\x13.mpcpriv.v1.Request\"\xe7\x01\n\x07Request\x12$\n\x06triple\x18\x01 \x01(\x0b\x32\x12.mpcpriv.v1.TripleH\x00\x12(\n\x06square\x18\x02 \x01(\x0b\x32\x16.mpcpriv.v1.SquarePairH\x00\x12\x30\n\ntruncation\x18\x03 \x01(\x0b\x32\x1a.mpcpriv.v1.TruncationMaskH\x00\x12.\n\tthreshold\x18\x04 \x01(\x0b\x32\x19.mpcpriv.v1.ThresholdMaskH\x00\x12\"\n\x05\x64\x61\x62it\x18\x05 \x01(\x0b\x32\x11.mpcpriv.v1.DaBitH\x00\x42\x06\n\x04kind\"\x15\n\x05Shape\x12\x0c\n\x04\x64ims\x18\x01 \x03(\x04\"\xab\x01\n\x06Triple\x12!\n\x03map\x18\x01 \x01(\x0b\x32\x14.mpcpriv.v1.Bilinear\x12\x1c\n\x01x\x18\x02 \x01(\x0b\x32\x11.mpcpriv.v1.Shape\x12\x1c\n\x01y\x18\x03 \x01(\x0b\x32\x11.mpcpriv.v1.Shape\x12 \n\x06x_mask\x18\x04 \x01(\x0b\x32\x10.mpcpriv.v1.Mask\x12 \n\x06y_mask\x18\x05 \x01(\x0b\x32\x10.mpcpriv.v1.Mask\"7\n\x04Mask\x12\r\n\x05order\x18\x01 \x03(\r\x12 \n\x05words\x18\x02 \x01(\x0b\x32\x11.mpcpriv.v1.Words\"%\n\x05Words\x12\r\n\x05index\x18\x01 \x01(\x04\x12\r\n\x05start\x18\x02 \x01(\x04\"\x85\x02\n\x08\x42ilinear\x12\'\n\x04name\x18\x01 \x01(\x0e\x32\x19.mpcpriv.v1.Bilinear.Name\x12\x0e\n\x06stride\x18\x02 \x03(\r\x12\x0f\n\x07padding\x18\x03 \x03(\r\x12\x16\n\x0eoutput_padding\x18\x04 \x03(\r\x12\x10\n\x08\x64ilation\x18\x05 \x03(\r\x12\x0e\n\x06groups\x18\x06 \x01(\r\"u\n\x04Name\x12\x14\n\x10NAME_UNSPECIFIED\x10\x00\x12\x07\n\x03MUL\x10\x01\x12\n\n\x06MATMUL\x10\x02\x12\n\n\x06\x43ONV1D\x10\x03\x12\n\n\x06\x43ONV2D\x10\x04\x12\x14\n\x10\x43ONV_TRANSPOSE1D\x10\x05\x12\x14\n\x10\x43ONV_TRANSPOSE2D\x10\x06\".\n\nSquarePair\x12 \n\x05shape\x18\x01 \x01(\x0b\x32\x11.mpcpriv.v1.Shape\"@\n\x0eTruncationMask\x12 \n\x05shape\x18\x01 \x01(\x0b\x32\x11.mpcpriv.v1.Shape\x12\x0c\n\x04\x62its\x18\x02 \x01(\r\"T\n\rThresholdMask\x12\x10\n\x08\x65lements\x18\x01 \x01(\x04\x12\x12\n\nthresholds\x18\x02 \x01(\r\x12\x0e\n\x06\x64\x65gree\x18\x03 \x01(\r\x12\r\n\x05shift\x18\x04 \x01(\r\")\n\x05\x44\x61\x42it\x12 \n\x05shape\x18\x01 \x01(\x0b\x32\x11.mpcpriv.v1.Shapeb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17mpcpriv/v1/dealer.proto\x12\nmpcpriv.v1\"<\n\x04\x44\x65\x61l\x12\r\n\x05\x66irst\x18\x01 \x01(\x04\x12%\n\x08requests\x18\x02 \x03(\x0b\x32\x13.mpcpriv.v1.Request\"\x8f\x02\n\x07Request\x12$\n\x06triple\x18\x01 \x01(\x0b\x32\x12.mpcpriv.v1.TripleH\x00\x12(\n\x06square\x18\x02 \x01(\x0b\x32\x16.mpcpriv.v1.SquarePairH\x00\x12\x30\n\ntruncation\x18\x03 \x01(\x0b\x32\x1a.mpcpriv.v1.TruncationMaskH\x00\x12.\n\tthreshold\x18\x04 \x01(\x0b\x32\x19.mpcpriv.v1.ThresholdMaskH\x00\x12\"\n\x05\x64\x61\x62it\x18\x05 \x01(\x0b\x32\x11.mpcpriv.v1.DaBitH\x00\x12&\n\x07shuffle\x18\x06 \x01(\x0b\x32\x13.mpcpriv.v1.ShuffleH\x00\x42\x06\n\x04kind\"\x15\n\x05Shape\x12\x0c\n\x04\x64ims\x18\x01 \x03(\x04\"\xab\x01\n\x06Triple\x12!\n\x03map\x18\x01 \x01(\x0b\x32\x14.mpcpriv.v1.Bilinear\x12\x1c\n\x01x\x18\x02 \x01(\x0b\x32\x11.mpcpriv.v1.Shape\x12\x1c\n\x01y\x18\x03 \x01(\x0b\x32\x11.mpcpriv.v1.Shape\x12 \n\x06x_mask\x18\x04 \x01(\x0b\x32\x10.mpcpriv.v1.Mask\x12 \n\x06y_mask\x18\x05 \x01(\x0b\x32\x10.mpcpriv.v1.Mask\"7\n\x04Mask\x12\r\n\x05order\x18\x01 \x03(\r\x12 \n\x05words\x18\x02 \x01(\x0b\x32\x11.mpcpriv.v1.Words\"%\n\x05Words\x12\r\n\x05index\x18\x01 \x01(\x04\x12\r\n\x05start\x18\x02 \x01(\x04\"\x85\x02\n\x08\x42ilinear\x12\'\n\x04name\x18\x01 \x01(\x0e\x32\x19.mpcpriv.v1.Bilinear.Name\x12\x0e\n\x06stride\x18\x02 \x03(\r\x12\x0f\n\x07padding\x18\x03 \x03(\r\x12\x16\n\x0eoutput_padding\x18\x04 \x03(\r\x12\x10\n\x08\x64ilation\x18\x05 \x03(\r\x12\x0e\n\x06groups\x18\x06 \x01(\r\"u\n\x04Name\x12\x14\n\x10NAME_UNSPECIFIED\x10\x00\x12\x07\n\x03MUL\x10\x01\x12\n\n\x06MATMUL\x10\x02\x12\n\n\x06\x43ONV1D\x10\x03\x12\n\n\x06\x43ONV2D\x10\x04\x12\x14\n\x10\x43ONV_TRANSPOSE1D\x10\x05\x12\x14\n\x10\x43ONV_TRANSPOSE2D\x10\x06\".\n\nSquarePair\x12 \n\x05shape\x18\x01 \x01(\x0b\x32\x11.mpcpriv.v1.Shape\"@\n\x0eTruncationMask\x12 \n\x05shape\x18\x01 \x01(\x0b\x32\x11.mpcpriv.v1.Shape\x12\x0c\n\x04\x62its\x18\x02 \x01(\r\"T\n\rThresholdMask\x12\x10\n\x08\x65lements\x18\x01 \x01(\x04\x12\x12\n\nthresholds\x18\x02 \x01(\r\x12\x0e\n\x06\x64\x65gree\x18\x03 \x01(\r\x12\r\n\x05shift\x18\x04 \x01(\r\")\n\x05\x44\x61\x42it\x12 \n\x05shape\x18\x01 \x01(\x0b\x32\x11.mpcpriv.v1.Shape\"9\n\x07Shuffle\x12\r\n\x05lines\x18\x01 \x01(\x04\x12\x0e\n\x06length\x18\x02 \x01(\x04\x12\x0f\n\x07\x63olumns\x18\x03 \x01(\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,25 +34,27 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DEAL']._serialized_start=39
   _globals['_DEAL']._serialized_end=99
   _globals['_REQUEST']._serialized_start=102
-  _globals['_REQUEST']._serialized_end=333
-  _globals['_SHAPE']._serialized_start=335
-  _globals['_SHAPE']._serialized_end=356
-  _globals['_TRIPLE']._serialized_start=359
-  _globals['_TRIPLE']._serialized_end=530
-  _globals['_MASK']._serialized_start=532
-  _globals['_MASK']._serialized_end=587
-  _globals['_WORDS']._serialized_start=589
-  _globals['_WORDS']._serialized_end=626
-  _globals['_BILINEAR']._serialized_start=629
-  _globals['_BILINEAR']._serialized_end=890
-  _globals['_BILINEAR_NAME']._serialized_start=773
-  _globals['_BILINEAR_NAME']._serialized_end=890
-  _globals['_SQUAREPAIR']._serialized_start=892
-  _globals['_SQUAREPAIR']._serialized_end=938
-  _globals['_TRUNCATIONMASK']._serialized_start=940
-  _globals['_TRUNCATIONMASK']._serialized_end=1004
-  _globals['_THRESHOLDMASK']._serialized_start=1006
-  _globals['_THRESHOLDMASK']._serialized_end=1090
-  _globals['_DABIT']._serialized_start=1092
-  _globals['_DABIT']._serialized_end=1133
+  _globals['_REQUEST']._serialized_end=373
+  _globals['_SHAPE']._serialized_start=375
+  _globals['_SHAPE']._serialized_end=396
+  _globals['_TRIPLE']._serialized_start=399
+  _globals['_TRIPLE']._serialized_end=570
+  _globals['_MASK']._serialized_start=572
+  _globals['_MASK']._serialized_end=627
+  _globals['_WORDS']._serialized_start=629
+  _globals['_WORDS']._serialized_end=666
+  _globals['_BILINEAR']._serialized_start=669
+  _globals['_BILINEAR']._serialized_end=930
+  _globals['_BILINEAR_NAME']._serialized_start=813
+  _globals['_BILINEAR_NAME']._serialized_end=930
+  _globals['_SQUAREPAIR']._serialized_start=932
+  _globals['_SQUAREPAIR']._serialized_end=978
+  _globals['_TRUNCATIONMASK']._serialized_start=980
+  _globals['_TRUNCATIONMASK']._serialized_end=1044
+  _globals['_THRESHOLDMASK']._serialized_start=1046
+  _globals['_THRESHOLDMASK']._serialized_end=1130
+  _globals['_DABIT']._serialized_start=1132
+  _globals['_DABIT']._serialized_end=1173
+  _globals['_SHUFFLE']._serialized_start=1175
+  _globals['_SHUFFLE']._serialized_end=1232
 # @@protoc_insertion_point(module_scope)

@@ -16,18 +16,20 @@ class Deal(_message.Message):
     def __init__(self, first: _Optional[int] = ..., requests: _Optional[_Iterable[_Union[Request, _Mapping]]] = ...) -> None: ...
 
 class Request(_message.Message):
-    __slots__ = ("triple", "square", "truncation", "threshold", "dabit")
+    __slots__ = ("triple", "square", "truncation", "threshold", "dabit", "shuffle")
     TRIPLE_FIELD_NUMBER: _ClassVar[int]
     SQUARE_FIELD_NUMBER: _ClassVar[int]
     TRUNCATION_FIELD_NUMBER: _ClassVar[int]
     THRESHOLD_FIELD_NUMBER: _ClassVar[int]
     DABIT_FIELD_NUMBER: _ClassVar[int]
+    SHUFFLE_FIELD_NUMBER: _ClassVar[int]
     triple: Triple
     square: SquarePair
     truncation: TruncationMask
     threshold: ThresholdMask
     dabit: DaBit
-    def __init__(self, triple: _Optional[_Union[Triple, _Mapping]] = ..., square: _Optional[_Union[SquarePair, _Mapping]] = ..., truncation: _Optional[_Union[TruncationMask, _Mapping]] = ..., threshold: _Optional[_Union[ThresholdMask, _Mapping]] = ..., dabit: _Optional[_Union[DaBit, _Mapping]] = ...) -> None: ...
+    shuffle: Shuffle
+    def __init__(self, triple: _Optional[_Union[Triple, _Mapping]] = ..., square: _Optional[_Union[SquarePair, _Mapping]] = ..., truncation: _Optional[_Union[TruncationMask, _Mapping]] = ..., threshold: _Optional[_Union[ThresholdMask, _Mapping]] = ..., dabit: _Optional[_Union[DaBit, _Mapping]] = ..., shuffle: _Optional[_Union[Shuffle, _Mapping]] = ...) -> None: ...
 
 class Shape(_message.Message):
     __slots__ = ("dims",)
@@ -128,3 +130,13 @@ class DaBit(_message.Message):
     SHAPE_FIELD_NUMBER: _ClassVar[int]
     shape: Shape
     def __init__(self, shape: _Optional[_Union[Shape, _Mapping]] = ...) -> None: ...
+
+class Shuffle(_message.Message):
+    __slots__ = ("lines", "length", "columns")
+    LINES_FIELD_NUMBER: _ClassVar[int]
+    LENGTH_FIELD_NUMBER: _ClassVar[int]
+    COLUMNS_FIELD_NUMBER: _ClassVar[int]
+    lines: int
+    length: int
+    columns: int
+    def __init__(self, lines: _Optional[int] = ..., length: _Optional[int] = ..., columns: _Optional[int] = ...) -> None: ...

@@ -45,6 +45,7 @@ def weights(shape: tuple[int, ...]) -> torch.Tensor:
 
 PICK = torch.tensor([2, 0, 2, 2])
 MASK = torch.tensor([True, False, True])
+QUANTILES = torch.tensor([0.0, 0.25, 0.6, 1.0], dtype=torch.float64)
 PLACES = torch.tensor([[0, 1, 1, 0], [2, 2, 0, 1]])
 
 STRUCTURE = {
@@ -141,6 +142,31 @@ REDUCTION = {
     "max keeping": case((3, 4), of=lambda x: x.max(0, keepdim=True)[0]),
     "max with an index": case((3, 4), of=lambda x: x.max(0, one_hot=False)[0], plain=lambda x: x.max(0)[0]),
     "min": case((3, 4), of=lambda x: x.min() + x.min(1)[0]),
+    "var with a correction": case(
+        (4, 5), of=lambda x: x.var(1, correction=2), plain=lambda x: x.var(1, correction=2)
+    ),
+    "amax and amin": case((3, 4), of=lambda x: x.amax((0, 1)) + x.amin(-1) + x.amax(0, keepdim=True).sum()),
+    "logsumexp": case((3, 4), of=lambda x: x.logsumexp(1) + x.logsumexp((0, 1))),
+    "cumprod": case((3, 5), of=lambda x: x.cumprod(1)),
+    "sort": case((3, 5), of=lambda x: x.sort(1)[0] + x.sort(-1, descending=True)[0]),
+    "sort of a long line": case((2, 70), of=lambda x: x.sort(1)[0]),
+    "sort of one": case((1,), of=lambda x: x.sort()[0]),
+    "topk": case((3, 5), of=lambda x: x.topk(2, 0)[0].sum(1) + x.topk(3, -1, largest=False)[0].sum()),
+    "topk of a long line": case((70, 2), of=lambda x: x.topk(3, 0)[0]),
+    "kthvalue": case((3, 5), of=lambda x: x.kthvalue(2, 0)[0]),
+    "median": case((4, 5), of=lambda x: x.median() + x.median(0)[0] + x.median(1, keepdim=True)[0].sum()),
+    "quantile": case(
+        (3, 6),
+        of=lambda x: x.quantile(QUANTILES, 1) + x.quantile(0.3) + x.quantile(0.9, 0, keepdim=True).sum(),
+    ),
+    "norm 3": case(
+        (3, 4),
+        of=lambda x: x.norm(3) + x.norm(3.0, dim=1).sum(),
+        plain=lambda x: x.norm(3) + x.norm(3, dim=1).sum(),
+    ),
+    "norm 1.5": case(
+        (3, 4), of=lambda x: x.norm(1.5, dim=1), plain=lambda x: x.norm(1.5, dim=1), positive=True
+    ),
     "C11 norm": case((3, 4), of=lambda x: x.norm()),
     "C11 norm 2 along": case((3, 4), of=lambda x: x.norm(2, dim=1)),
     "C11 norm 1": case((3, 4), of=lambda x: x.norm(1) + x.norm(1, dim=-1).sum()),
@@ -187,6 +213,22 @@ FUNCTIONS = {
     "pow 1 and 0": case((5,), of=lambda x: x**1 + x**0),
     "pow -2": case((5,), of=lambda x: x.pow(-2), positive=True),
     "pow -1": case((5,), of=lambda x: x**-1, positive=True),
+    "pow 0.5 and -0.5": case((5,), of=lambda x: x**0.5 + x**-0.5, positive=True),
+    "pow 2.5 and -1.25": case((5,), of=lambda x: x**2.5 + x.pow(-1.25), positive=True),
+    "a number to a power": case((5,), of=lambda x: 2**x),
+    "gelu": case((9,), of=lambda x: x.gelu() * 2, plain=lambda x: functional.gelu(x) * 2, scale=2),
+    "gelu by tanh": case(
+        (9,),
+        of=lambda x: functional.gelu(x, approximate="tanh"),
+        plain=lambda x: functional.gelu(x, approximate="tanh"),
+        scale=2,
+    ),
+    "silu": case((9,), of=functional.silu, scale=3),
+    "mish": case((9,), of=functional.mish, scale=3),
+    "softplus": case((9,), of=lambda x: functional.softplus(x) + functional.softplus(x, 2.5), scale=3),
+    "log sigmoid": case((9,), of=functional.logsigmoid, scale=3),
+    "elu": case((9,), of=lambda x: functional.elu(x) + functional.elu(x, 0.5)),
+    "maximum and minimum": case((6,), (6,), of=lambda x, y: torch.maximum(x, y) + torch.minimum(2 * x, y)),
     "C11 pos_pow": case((5,), of=lambda x: x.pos_pow(1.5), plain=lambda x: x**1.5, positive=True),
     "pos_pow of two": case((4,), (4,), of=lambda x, p: x.pos_pow(p), plain=lambda x, p: x**p, positive=True),
     "sqrt": case((5,), of=lambda x: x.sqrt(), positive=True),
@@ -271,6 +313,15 @@ CONVOLUTION = {
         (1, 2, 6, 6),
         of=lambda x: x.max_pool2d((3, 2), padding=(1, 0), stride=(2, 1), dilation=(1, 2)),
         plain=lambda x: functional.max_pool2d(x, (3, 2), padding=(1, 0), stride=(2, 1), dilation=(1, 2)),
+    ),
+    "max_pool2d with a last part": case(
+        (1, 2, 6, 6), of=lambda x: functional.max_pool2d(x, 3, 2, 1, ceil_mode=True)
+    ),
+    "avg_pool2d with a last part": case(
+        (1, 2, 6, 6), of=lambda x: functional.avg_pool2d(x, 3, 2, 1, ceil_mode=True, count_include_pad=False)
+    ),
+    "pooling of lines": case(
+        (2, 2, 9), of=lambda x: functional.max_pool1d(x, 3, 2, 1) + functional.avg_pool1d(x, 3, 2, 1)
     ),
     "adaptive": case(
         (1, 2, 5, 4),

@@ -20,6 +20,7 @@ import crypten  # noqa: E402
 from crypten.gradients import FUNCTION_REGISTRY  # noqa: E402
 
 from mpcpriv.engine.gradients.guard import WITHOUT_GRADIENT  # noqa: E402
+from mpcpriv.engine.protocol.rectifiers import SILU  # noqa: E402
 from mpcpriv.engine.tensor import SharedTensor  # noqa: E402
 from tests.protocol.gradient_cases import PICK, TABLES, Case, operands, weights  # noqa: E402
 from tests.protocol.graphs import graph  # noqa: E402
@@ -335,6 +336,11 @@ def test_no_public_method_returns_a_silent_none() -> None:
         "gather": (0, torch.zeros(3, 3).long()),
         "take": (torch.tensor([1]),),
         "index_select": (0, PICK),
+        **dict.fromkeys(("cumprod", "cummax", "cummin", "logsumexp", "topk", "kthvalue"), (1,)),
+        **dict.fromkeys(("maximum", "minimum"), (0.5,)),
+        "quantile": (0.5,),
+        "ranked": ([0], 1, False),
+        "rectified_with_slope": (SILU,),
     }
 
     def program() -> list[str]:

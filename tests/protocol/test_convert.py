@@ -288,7 +288,7 @@ def test_the_original_is_neither_changed_nor_kept() -> None:
         (Of(lambda x: x.sort()[0]), torch.ones(2, 3), r"aten\.sort"),
         (Of(lambda x: x.max(1)[1]), torch.ones(2, 3), "where a maximum stands"),
         (Of(lambda x: x if x.sum() > 0 else -x), torch.ones(2, 3), "cannot be exported"),
-        (Of(lambda x: x.abs() ** 0.3), torch.ones(2, 3), r"aten\.pow.* exponent 0\.3"),
+        (Of(lambda x: x.abs() ** x), torch.ones(2, 3), r"aten\.pow.* exponent that is a tensor"),
         (Of(lambda x: torch.rand_like(x) + x), torch.ones(2, 3), r"aten\.rand_like"),
         (Of(lambda x: x.long() * 2), torch.ones(2, 3), r"cast"),
         (Of(lambda x: x.div(2, rounding_mode="floor")), torch.ones(2, 3), "rounding_mode='floor'"),

@@ -16,6 +16,7 @@ from mpcpriv.engine.correlation.base import Again, Correlation, Slot, Words
 from mpcpriv.engine.correlation.bits import DaBit
 from mpcpriv.engine.correlation.comparison import ThresholdMask
 from mpcpriv.engine.correlation.product import Mask, SquarePair, Triple
+from mpcpriv.engine.correlation.shuffle import Shuffle
 from mpcpriv.engine.correlation.source import Dealt
 from mpcpriv.engine.correlation.truncation import TruncationMask
 from mpcpriv.engine.ring import MAP_NAMES, Bilinear
@@ -285,6 +286,7 @@ REQUESTS = (
     | st.builds(TruncationMask, shapes(), st.integers(1, 62))
     | st.builds(ThresholdMask, st.integers(0, 9), st.integers(0, 5))
     | shapes().map(DaBit)
+    | st.builds(Shuffle, st.integers(0, 4), st.integers(0, 9), st.integers(0, 3))
 )
 
 

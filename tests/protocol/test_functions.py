@@ -33,6 +33,9 @@ def test_the_documented_table_holds() -> None:
         # Fewer points find a smaller error, but for the luck of rounding: one unit of fixed point.
         assert row.error <= float(cells[3]) + 2**-16, row.function.name
         assert row.error <= 1e-3, row.function.name
+        if row.function.varies:
+            assert cells[4].startswith("~"), row.function.name
+            continue
         assert measured[4] == cells[4], f"{row.function.name}: rounds"
         for place in (5, 6):  # frame headers weigh more with fewer points
             assert 0 <= int(measured[place]) - int(cells[place]) <= 2, row.function.name

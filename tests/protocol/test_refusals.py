@@ -163,10 +163,21 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "conversion to binary": (lambda: crypten.cryptensor(torch.ones(1)).to(crypten.mpc.binary), "binary"),
     "a GPU": (lambda: crypten.cryptensor(torch.ones(1), device="cuda"), "CPU"),
     "the dealer's rank": (lambda: crypten.communicator.get().get_ttp_rank(), "dealer"),
-    "a real power": (lambda: crypten.cryptensor(torch.ones(1)).pow(0.5), "integers only"),
-    "ceil_mode": (
-        lambda: crypten.cryptensor(torch.ones(1, 1, 3, 3)).max_pool2d(2, ceil_mode=True),
-        "ceil_mode",
+    "several powers": (lambda: crypten.cryptensor(torch.ones(2)).pow(torch.tensor([1, 2])), "pos_pow"),
+    "an encrypted power": (lambda: crypten.cryptensor(torch.ones(2)) ** crypten.cryptensor(1), "pos_pow"),
+    "a negative base": (lambda: (-2) ** crypten.cryptensor(torch.ones(2)), "positive number"),
+    "a small threshold of softplus": (
+        lambda: torch.nn.functional.softplus(crypten.cryptensor(torch.ones(2)), 1, 5),
+        "at least 11",
+    ),
+    "an unknown norm": (lambda: crypten.cryptensor(torch.ones(2, 2)).norm("nuc"), "norm with p='nuc'"),
+    "another type of result": (
+        lambda: torch.nn.functional.softmax(crypten.cryptensor(torch.ones(2)), 0, dtype=torch.float64),
+        "torch.softmax",
+    ),
+    "in place": (
+        lambda: torch.nn.functional.silu(crypten.cryptensor(torch.ones(2)), inplace=True),
+        "torch.silu",
     ),
     "reflecting pads": (lambda: crypten.cryptensor(torch.ones(3)).pad((1, 1), mode="reflect"), "reflect"),
 }

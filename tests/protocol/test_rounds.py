@@ -29,6 +29,15 @@ OPERATIONS: dict[str, tuple[int, Callable[[Any, Any], Any]]] = {
     "sigmoid": (5, lambda x, _: x.sigmoid()),
     "tanh": (5, lambda x, _: x.tanh()),
     "erf": (5, lambda x, _: x.erf()),
+    **{
+        name: (5, lambda x, _, name=name: getattr(x, name)())
+        for name in ("gelu", "silu", "softplus", "mish", "elu")
+    },
+    "sign": (4, lambda x, _: x.sign()),
+    "clamp": (4, lambda x, _: x.clamp(-1, 1)),
+    "x / y": (17, lambda x, y: x / y),
+    "x to the 0.3": (12, lambda x, _: x**0.3),
+    "normal deviates": (7, lambda x, _: x.randn_like()),
     "exp": (8, lambda x, _: x.exp()),
     "log": (10, lambda x, _: x.log()),
     "reciprocal": (12, lambda x, _: x.reciprocal()),
@@ -58,6 +67,24 @@ def test_rounds_of_each_operation(n: int) -> None:
 
     wanted = {name: rounds for name, (rounds, _) in OPERATIONS.items()}
     assert run(n, program) == [wanted] * n
+
+
+@pytest.mark.parametrize("n", [2, 3, 4])
+def test_rounds_of_sorting(n: int) -> None:
+    """A short line takes four rounds, one for each party, and one; the way back of a gradient no four."""
+
+    def program(session: Session) -> list[int]:
+        import crypten
+
+        crypten.init()
+        x = crypten.cryptensor(torch.arange(128.0).reshape(2, 64), requires_grad=True)
+        before = session.cost.rounds
+        result = x.sort(1)[0]
+        there = session.cost.rounds
+        result.backward(torch.ones(2, 64))
+        return [there - before, session.cost.rounds - there]
+
+    assert run(n, program)[0] == [5 + n, 1 + n]
 
 
 @pytest.mark.parametrize("count", [10, 100, 1000])

@@ -15,6 +15,7 @@ from mpcpriv.engine.correlation.base import Again, Correlation, Words
 from mpcpriv.engine.correlation.bits import DaBit
 from mpcpriv.engine.correlation.comparison import ThresholdMask
 from mpcpriv.engine.correlation.product import Mask, SquarePair, Triple
+from mpcpriv.engine.correlation.shuffle import Shuffle
 from mpcpriv.engine.correlation.truncation import TruncationMask
 from mpcpriv.engine.ring import MAP_NAMES, Bilinear
 from mpcpriv.errors import UsageError
@@ -131,6 +132,10 @@ def _to_message(request: Correlation) -> pb.Request:
             )
         case DaBit():
             return pb.Request(dabit=pb.DaBit(shape=_shape(request.shape)))
+        case Shuffle():
+            return pb.Request(
+                shuffle=pb.Shuffle(lines=request.lines, length=request.length, columns=request.columns)
+            )
     raise UsageError(f"{type(request).__name__} is not a kind that a dealer deals")
 
 
@@ -164,6 +169,9 @@ def _from_message(message: pb.Request) -> Correlation:
             return ThresholdMask(asked.elements, asked.thresholds, asked.degree, asked.shift)
         case "dabit":
             return DaBit(tuple(message.dabit.shape.dims))
+        case "shuffle":
+            rows = message.shuffle
+            return Shuffle(rows.lines, rows.length, rows.columns)
     raise UsageError("a request to the dealer is of no known kind")
 
 

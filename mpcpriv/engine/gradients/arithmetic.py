@@ -191,9 +191,8 @@ class Div(Function):
             result = x.div(other)
             ctx.save_multiple_for_backward((other, _shape(x), tuple(result.shape)))
             return result
-        inverse = other.reciprocal()
-        result = x.mul(inverse)
-        ctx.save_multiple_for_backward((inverse, _shape(x), result))
+        result = x.div(other)
+        ctx.save_multiple_for_backward((other, _shape(x), result))
         return result
 
     @staticmethod
@@ -204,7 +203,7 @@ class Div(Function):
             return ctx.times(grad_output, 1 / other)
         if not isinstance(other, SharedTensor):
             return unbroadcast(grad_output.div(other), shape)
-        by_dividend = grad_output.mul(other)
+        by_dividend = grad_output.div(other)
         by_divisor = unbroadcast(by_dividend.mul(result).neg(), other.shape) if ctx.needs[1] else None
         return unbroadcast(by_dividend, shape), by_divisor
 
@@ -215,8 +214,9 @@ class Div(Function):
         if not isinstance(other, SharedTensor):
             inverse = 1 / (other if isinstance(other, (int, float)) else other.to(torch.float64))
             return (_of_ones(inverse, result, shape),), 1.0
-        by_divisor = unbroadcast(other.mul(result).neg(), other.shape) if ctx.needs[1] else None
-        return (_of_ones(other, tuple(result.shape), shape), by_divisor), 1.0
+        inverse = other.reciprocal()
+        by_divisor = unbroadcast(inverse.mul(result).neg(), other.shape) if ctx.needs[1] else None
+        return (_of_ones(inverse, tuple(result.shape), shape), by_divisor), 1.0
 
 
 class ReverseDiv(Function):

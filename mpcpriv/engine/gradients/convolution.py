@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -10,6 +9,7 @@ import torch
 
 from mpcpriv.engine.gradients.function import Function
 from mpcpriv.engine.tensor import SharedTensor
+from mpcpriv.engine.tensor.pooling import mean_factors
 from mpcpriv.errors import UsageError
 
 Geometry = tuple[int, ...]
@@ -185,7 +185,10 @@ def _gathered(
     """Adds windows (..., H', W', h, w) into the image that they were taken from."""
     (oh, ow, kh, kw), (sh, sw) = parts.shape[-4:], stride
     (ph, pw), (dh, dw) = padding, dilation
-    padded = torch.zeros((*shape[:-2], shape[-2] + 2 * ph, shape[-1] + 2 * pw), dtype=torch.int64)
+    # The last windows may end before the padded image does, or behind it.
+    height = max(shape[-2] + 2 * ph, sh * (oh - 1) + dh * (kh - 1) + 1)
+    width = max(shape[-1] + 2 * pw, sw * (ow - 1) + dw * (kw - 1) + 1)
+    padded = torch.zeros((*shape[:-2], height, width), dtype=torch.int64)
     for i in range(kh):
         for j in range(kw):
             rows = slice(i * dh, i * dh + sh * (oh - 1) + 1, sh)
@@ -205,17 +208,21 @@ class AvgPool2d(Function):
         stride: Any = None,
         padding: Any = 0,
         ceil_mode: bool = False,
+        count_include_pad: bool = True,
+        divisor_override: int | None = None,
     ) -> Any:
-        """As `torch.nn.functional.avg_pool2d`, padding counted."""
-        geometry = [_each(value, 2) for value in (kernel_size, stride or kernel_size, padding)]
-        ctx.save_multiple_for_backward((tuple(x.shape), *geometry))
-        return x.avg_pool2d(geometry[0], stride=geometry[1], padding=geometry[2], ceil_mode=ceil_mode)
+        """As `torch.nn.functional.avg_pool2d`."""
+        kernel, strides, pads = (_each(value, 2) for value in (kernel_size, stride or kernel_size, padding))
+        how = (ceil_mode, count_include_pad, divisor_override)
+        factor, _ = mean_factors(tuple(x.shape[-2:]), kernel, strides, pads, *how)
+        ctx.save_multiple_for_backward((tuple(x.shape), kernel, strides, pads, factor))
+        return x.avg_pool2d(kernel, strides, pads, *how)
 
     @staticmethod
     def backward(ctx: Any, grad_output: SharedTensor) -> Any:
         """Each window's part of its gradient."""
-        shape, kernel, stride, padding = ctx.saved_tensors
-        part = ctx.times(grad_output, 1 / math.prod(kernel))
+        shape, kernel, stride, padding, factor = ctx.saved_tensors
+        part = grad_output.mul(factor) if isinstance(factor, torch.Tensor) else ctx.times(grad_output, factor)
         windows = part.share[..., None, None].expand(*part.shape, *kernel)
         return SharedTensor.of(_gathered(windows, shape, stride, padding, (1, 1)), part.bits)
 

@@ -12,8 +12,11 @@ import torch
 from mpcpriv.engine import session
 from mpcpriv.engine.encoding import FRACTIONAL_BITS, encode
 from mpcpriv.engine.gradients.function import Function
+from mpcpriv.engine.protocol import rectifiers
 from mpcpriv.engine.protocol.piecewise import Piecewise, evaluate
+from mpcpriv.engine.protocol.rectifiers import Rectifier
 from mpcpriv.engine.tensor import SharedTensor
+from mpcpriv.engine.tensor.activations import check_softplus, gelu_form
 from mpcpriv.errors import Unsupported, UsageError
 
 _POSITIVE: Final = Piecewise.of([1], [[0], [0, 1]], [[0], [1]])
@@ -156,12 +159,77 @@ class LeakyReLU(Function):
         return grad_output.mul(slope).mul(1 - negative).add(grad_output.mul(negative))
 
 
-class Sign(Function):
-    """As CrypTen's."""
+class Rectified(Sloped):
+    """CrypTen has none: the value and the slope of one evaluation."""
+
+    @staticmethod
+    def of(x: SharedTensor, function: Rectifier, ctx: Any) -> SharedTensor:
+        """The value; the slope is kept."""
+        value, slope = x.rectified_with_slope(function)
+        ctx.save_for_backward(slope)
+        return value
+
+
+class GELU(Rectified):
+    """CrypTen has none."""
+
+    @staticmethod
+    def forward(ctx: Any, x: SharedTensor, approximate: str = "none") -> Any:
+        """As `torch.nn.functional.gelu`."""
+        return Rectified.of(x, gelu_form(approximate), ctx)
+
+
+class SiLU(Rectified):
+    """CrypTen has none."""
 
     @staticmethod
     def forward(ctx: Any, x: SharedTensor) -> Any:
-        """1 for 0 and above, -1 below."""
+        """As `torch.nn.functional.silu`."""
+        return Rectified.of(x, rectifiers.SILU, ctx)
+
+
+class Mish(Rectified):
+    """CrypTen has none."""
+
+    @staticmethod
+    def forward(ctx: Any, x: SharedTensor) -> Any:
+        """As `torch.nn.functional.mish`."""
+        return Rectified.of(x, rectifiers.MISH, ctx)
+
+
+class Softplus(Rectified):
+    """CrypTen has none."""
+
+    @staticmethod
+    def forward(ctx: Any, x: SharedTensor, beta: float = 1.0, threshold: float = 20.0) -> Any:
+        """As `torch.nn.functional.softplus`; beta is no factor of the slope."""
+        check_softplus(beta, threshold)
+        value = Rectified.of(x if beta == 1 else x.mul(beta), rectifiers.SOFTPLUS, ctx)
+        return value if beta == 1 else value.div(beta)
+
+
+class ELU(Rectified):
+    """CrypTen has none."""
+
+    @staticmethod
+    def forward(ctx: Any, x: SharedTensor, alpha: float = 1.0) -> Any:
+        """As `torch.nn.functional.elu`; with another alpha than 1, five rounds more."""
+        value = Rectified.of(x, rectifiers.ELU, ctx)
+        if alpha == 1:
+            return value
+        positive, above = _value_and_slope(_POSITIVE, x)
+        (slope,) = ctx.saved_tensors
+        ctx.context = []
+        ctx.save_for_backward((slope - above).mul(alpha) + above)
+        return (value - positive).mul(alpha) + positive
+
+
+class Sign(Function):
+    """CrypTen's is 1 at 0."""
+
+    @staticmethod
+    def forward(ctx: Any, x: SharedTensor) -> Any:
+        """1, 0 or -1."""
         return x.sign()
 
     @staticmethod
@@ -202,6 +270,23 @@ class Cos(Function):
         """-sin x."""
         (sine,) = ctx.saved_tensors
         return grad_output.mul(sine).neg()
+
+
+class Sin(Function):
+    """CrypTen's changes what it saved."""
+
+    @staticmethod
+    def forward(ctx: Any, x: SharedTensor) -> Any:
+        """sin x."""
+        cosine, sine = x.cossin()
+        ctx.save_for_backward(cosine)
+        return sine
+
+    @staticmethod
+    def backward(ctx: Any, grad_output: SharedTensor) -> Any:
+        """cos x."""
+        (cosine,) = ctx.saved_tensors
+        return grad_output.mul(cosine)
 
 
 class Softmax(Function):
@@ -278,6 +363,11 @@ class FeatureDropout(Dropout):
 
 
 FUNCTIONS = {
+    "gelu": GELU,
+    "silu": SiLU,
+    "mish": Mish,
+    "softplus": Softplus,
+    "elu": ELU,
     "relu": ReLU,
     "abs": Abs,
     "clamp": Clamp,
@@ -288,6 +378,7 @@ FUNCTIONS = {
     "sign": Sign,
     "erf": Erf,
     "cos": Cos,
+    "sin": Sin,
     "softmax": Softmax,
     "log_softmax": LogSoftmax,
     "dropout": Dropout,

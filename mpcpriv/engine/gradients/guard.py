@@ -14,7 +14,8 @@ from mpcpriv.engine.tensor import SharedTensor
 
 WITHOUT_GRADIENT: Final = frozenset(
     {
-        *("lt", "gt", "ge", "le", "eq", "ne", "argmax", "argmin", "bernoulli", "weighted_index"),
+        *("lt", "gt", "ge", "le", "eq", "ne", "argmax", "argmin", "argsort", "bernoulli", "weighted_index"),
+        *("in_order", "pick_ranks", "rand_like", "randn_like"),
         *("detach", "detach_", "shallow_copy", "data", "share", "lift", "backward"),
         *("get_plain_text", "reveal", "at", "size", "dim", "nelement", "numel", "new"),
     }

@@ -67,10 +67,12 @@ class PosPow(Function):
 
     @staticmethod
     def forward(ctx: Any, x: SharedTensor, p: Any) -> Any:
-        """e^(p ln x) for positive x; x^p by squaring for an integer p."""
-        if isinstance(p, (int, float)) and int(p) == p:
-            ctx.save_multiple_for_backward((x, int(p), None))
-            return x.pow(int(p))
+        """As the tensor's own."""
+        if isinstance(p, torch.Tensor) and p.numel() == 1:
+            p = p.item()
+        if isinstance(p, (int, float)):
+            ctx.save_multiple_for_backward((x, p, None))
+            return x.pow(p)
         p = operand(p)
         log = x.log()
         result = log.mul(p).exp()

@@ -9,7 +9,10 @@ from typing import Any
 
 import torch
 
+from mpcpriv.engine import session
+from mpcpriv.engine.encoding import FRACTIONAL_BITS
 from mpcpriv.engine.gradients.function import Function
+from mpcpriv.engine.protocol.shuffle import placed
 from mpcpriv.engine.tensor import SharedTensor
 
 
@@ -80,21 +83,28 @@ class Variance(Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: SharedTensor, dim: Any = None, unbiased: bool = True, keepdim: bool = False
+        ctx: Any,
+        x: SharedTensor,
+        dim: Any = None,
+        unbiased: bool = True,
+        keepdim: bool = False,
+        *,
+        correction: float | None = None,
     ) -> SharedTensor:
         """As `torch.Tensor.var`."""
-        result = x.var(dim, unbiased=unbiased, keepdim=keepdim)
-        ctx.save_multiple_for_backward((x, dim, unbiased, keepdim, result.nelement()))
+        less = float(unbiased) if correction is None else float(correction)
+        result = x.var(dim, keepdim=keepdim, correction=less)
+        ctx.save_multiple_for_backward((x, dim, less, keepdim, result.nelement()))
         return result
 
     @staticmethod
     def backward(ctx: Any, grad_output: SharedTensor) -> Any:
-        """2 (x - mean) / (n - 1), or / n."""
-        x, dim, unbiased, keepdim, results = ctx.saved_tensors
+        """2 (x - mean) / (n - correction)."""
+        x, dim, correction, keepdim, results = ctx.saved_tensors
         centred = x - (x.mean() if dim is None else x.mean(dim, keepdim=True))
-        count = x.nelement() // max(results, 1) - int(unbiased)
+        count = x.nelement() // max(results, 1) - correction
         wide = spread(grad_output, x.shape, dim, keepdim)
-        return ctx.times(centred.mul(wide), 2 / count if count else math.nan)
+        return ctx.times(centred.mul(wide), 2 / count if count > 0 else math.nan)
 
 
 class Cumsum(Function):
@@ -179,7 +189,36 @@ class Min(Max):
         return x.min(dim, keepdim=keepdim)
 
 
+class Ranked(Function):
+    """CrypTen has none."""
+
+    @staticmethod
+    def forward(ctx: Any, x: SharedTensor, ranks: Sequence[int], dim: int, descending: bool) -> Any:
+        """As the tensor's own."""
+        values, places = x.in_order(ranks, dim, descending)
+        ctx.save_multiple_for_backward((places, ranks, dim, tuple(x.shape)))
+        numbers = x.pick_ranks(places << FRACTIONAL_BITS, ranks, dim, FRACTIONAL_BITS)
+        ctx.mark_non_differentiable(numbers)
+        return x.pick_ranks(values, ranks, dim, x.bits), numbers
+
+    @staticmethod
+    def backward(ctx: Any, grad_output: SharedTensor) -> Any:
+        """The gradient where each value stood, which nobody learns: one round for each party, and one."""
+        places, ranks, dim, shape = ctx.saved_tensors
+        if not math.prod(shape):
+            return SharedTensor.of(torch.zeros(shape, dtype=torch.int64), grad_output.bits)
+        chosen = grad_output.share.transpose(dim, -1) if shape else grad_output.share
+        lines = torch.zeros_like(places)
+        lines[:, list(ranks)] = chosen.reshape(len(places), -1)
+        back = placed(session.current(), places, lines.unsqueeze(-1))[..., 0]
+        if not shape:
+            return SharedTensor.of(back.reshape(()), grad_output.bits)
+        turned = torch.empty(shape).transpose(dim, -1).shape
+        return SharedTensor.of(back.reshape(turned).transpose(dim, -1), grad_output.bits)
+
+
 REDUCTION = {
+    "ranked": Ranked,
     "sum": Sum,
     "mean": Mean,
     "var": Variance,

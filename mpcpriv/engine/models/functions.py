@@ -62,6 +62,9 @@ def prelu(x: Tensor, weight: Tensor) -> Tensor:
 
 def elu(x: Tensor, alpha: float = 1.0, scale: float = 1.0, input_scale: float = 1.0) -> Tensor:
     """x above zero, alpha (e^x - 1) below."""
+    if input_scale == 1:
+        result = functional("elu", x, float(alpha))
+        return result if scale == 1 else result * scale
     positive = x.relu()
     below = ((x - positive) * input_scale).exp() - 1
     return positive * scale + below * (alpha * scale)
@@ -79,31 +82,23 @@ def glu(x: Tensor, dim: int = -1) -> Tensor:
 
 
 def gelu(x: Tensor, approximate: str = "none") -> Tensor:
-    """x times the normal distribution function; torch's `approximate` form differs by at most 5e-4."""
-    if approximate not in ("none", "tanh"):
-        raise Unsupported(f"gelu with approximate={approximate!r}")
-    return x * ((x * math.sqrt(0.5)).erf() + 1) * 0.5
+    """x times the normal distribution function, or torch's approximation to it."""
+    return functional("gelu", x, approximate=approximate)
 
 
 def silu(x: Tensor) -> Tensor:
     """x sigmoid(x)."""
-    return x * x.sigmoid()
+    return functional("silu", x)
 
 
 def softplus(x: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
-    """log(1 + e^(beta x)) / beta, from max(x, 0) + log(1 + e^-abs(x)), which never overflows."""
-    if not encrypted(x):
-        return torch.nn.functional.softplus(x, beta, threshold)
-    z = x if beta == 1 else x * float(beta)
-    positive = z.relu()
-    # abs(z) = 2 max(z, 0) - z
-    result = positive + ((z - positive * 2).exp() + 1).log()
-    return result if beta == 1 else result / float(beta)
+    """log(1 + e^(beta x)) / beta."""
+    return functional("softplus", x, float(beta), float(threshold))
 
 
 def mish(x: Tensor) -> Tensor:
     """x tanh(softplus(x))."""
-    return x * softplus(x).tanh()
+    return functional("mish", x)
 
 
 def hardsigmoid(x: Tensor) -> Tensor:

@@ -50,9 +50,7 @@ def _pow(x: Tensor, exponent: Any) -> Tensor:
         return x.sqrt()
     if exponent == -0.5:
         return layers.inverse_root(x)
-    if exponent != int(exponent):
-        raise Unsupported(f"aten.pow with exponent {exponent}: an integer, 0.5 or -0.5 is needed")
-    return x.square() if exponent == 2 else x.pow(int(exponent))
+    return x.square() if exponent == 2 else x.pow(exponent)
 
 
 def _cast(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:

@@ -9,8 +9,9 @@ piecewise cubic. exp is a piecewise cubic times a looked-up factor at once.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 import torch
@@ -28,6 +29,12 @@ _FINE = 18
 """Fractional bits of u: its cube has 54 of the 60 that a piecewise cubic has."""
 _BITS = 60
 _MUL = Bilinear("mul")
+FRACTION_BITS = 30
+"""Fractional bits of `exp_fraction`."""
+_FACTOR = 44
+"""Those of its factors, which are below 2: times a mantissa below 2 with 16 bits, less than 2^62."""
+_STEP = 15
+"""The most bits that a quotient is lowered by at once."""
 Table = Callable[[int], float]
 """What a function multiplies or adds by bit length, as a real that is rounded to a ring element."""
 
@@ -42,6 +49,26 @@ def log(session: Session, x: torch.Tensor) -> torch.Tensor:
 def reciprocal(session: Session, x: torch.Tensor) -> torch.Tensor:
     """Shares of 1 / x: (1 / u) 2^(16 - k), with the sign of x. Twelve rounds."""
     return _scaled(session, _reciprocal_table(), _mantissa_reciprocal(), x, LENGTHS - FRACTIONAL_BITS)
+
+
+def divide(session: Session, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """Shares of x / y, accurate relative to the quotient: the reciprocal itself is never rounded.
+
+    y is normalised to u 2^(k - 16). If it is below 1, x is first raised by the power of two that is missing;
+    then multiplied by 1 / u; and if y is above 1, lowered in two steps, each of up to 15 bits, as there is no
+    room for 29. 0 for y = 0. Seventeen rounds.
+    """
+    raised, left, first, second = evaluate(session, _division_table(), y)
+    (u,) = truncate(session, [(raised, LENGTHS - _FINE)])
+    (inverse,) = truncate(
+        session, [(evaluate(session, _mantissa_reciprocal(), u)[0], _BITS - 1 - FRACTIONAL_BITS)]
+    )
+    (result,) = truncate(
+        session, [(product(session, _MUL, product(session, _MUL, x, left), inverse), FRACTIONAL_BITS)]
+    )
+    for factor in (first, second):
+        (result,) = truncate(session, [(product(session, _MUL, result, factor), _STEP)])
+    return result
 
 
 def sqrt(session: Session, x: torch.Tensor) -> torch.Tensor:
@@ -63,6 +90,25 @@ def exp(session: Session, x: torch.Tensor) -> torch.Tensor:
     (mantissa,) = truncate(session, [(mantissa, _BITS - FRACTIONAL_BITS)])
     (small,) = truncate(session, [(product(session, _MUL, mantissa, factor), 24)])
     return product(session, _MUL, small, boost)
+
+
+def power(session: Session, x: torch.Tensor, exponent: float) -> torch.Tensor:
+    """Shares of x^p for a public p, 0 < abs(p) < 1: u^p 2^(p (k - 16)); 0 for x <= 0. Twelve rounds."""
+    table, mantissa, bits = _power_tables(exponent)
+    return _scaled(session, table, mantissa, x, bits)
+
+
+def exp_fraction(session: Session, x: torch.Tensor) -> torch.Tensor:
+    """Shares of e^x for x <= 0, with 30 fractional bits, to a relative 3e-4; 0 below -20. Seven rounds.
+
+    For sums of many: their rounding does not add up to what shows in 16 bits.
+    """
+    mantissa, factor = evaluate(session, _fraction_pieces(), x)
+    (mantissa,) = truncate(session, [(mantissa, _BITS - FRACTIONAL_BITS)])
+    (result,) = truncate(
+        session, [(product(session, _MUL, mantissa, factor), FRACTIONAL_BITS + _FACTOR - FRACTION_BITS)]
+    )
+    return result
 
 
 def _scaled(
@@ -93,6 +139,20 @@ def _reciprocal_table() -> Piecewise:
 
 
 @cache
+def _division_table() -> Piecewise:
+    """A divisor raised, and by its bit length: 2^(16 - k) or 1 with its sign, and twice 2^15 / 2^step."""
+
+    def step(k: int, place: int) -> float:
+        return 2.0 ** (_STEP - max(0, min(k - FRACTIONAL_BITS - place * _STEP, _STEP)))
+
+    left = _by_length(lambda k: 2.0 ** max(FRACTIONAL_BITS - k, 0), zero=0, odd=True)
+    steps = [_by_length(partial(step, place=p), zero=0, odd=True).pieces[1:] for p in (0, 1)]
+    # Only the first factor has the sign; a coefficient is its magnitude where it is not.
+    magnitudes = [np.minimum(s, np.uint64(0) - s) for s in steps]
+    return Piecewise(left.thresholds, np.concatenate([left.pieces, *magnitudes]))
+
+
+@cache
 def _sqrt_table() -> Piecewise:
     return _by_length(lambda k: 2.0 ** ((k - FRACTIONAL_BITS) / 2 + 30), zero=0)
 
@@ -100,6 +160,19 @@ def _sqrt_table() -> Piecewise:
 @cache
 def _inv_sqrt_table() -> Piecewise:
     return _by_length(lambda k: 2.0 ** ((FRACTIONAL_BITS - k) / 2 + 32), zero=0)
+
+
+@cache
+def _power_tables(exponent: float) -> tuple[Piecewise, Piecewise, int]:
+    """The factors by bit length with the fractional bits they have, and the mantissa, in [1/2, 1]."""
+    first = 0 if exponent > 0 else 1  # (2 u)^p is at most 1 where u^p is not
+
+    def logarithm(k: int) -> float:
+        return exponent * (k - FRACTIONAL_BITS - first)
+
+    bits = LENGTHS - math.ceil(max(logarithm(1), logarithm(LENGTHS)))
+    table = _by_length(lambda k: 2.0 ** (logarithm(k) + bits), zero=0)
+    return table, _mantissa(lambda u: ((1 + first) * u) ** exponent), bits
 
 
 def _by_length(table: Table, zero: int | None, odd: bool = False) -> Piecewise:
@@ -170,3 +243,17 @@ def _exp_pieces() -> Piecewise:
     top = polynomial([float(np.exp(half))], 0, _BITS)
     zero: Polynomial = [0]
     return Piecewise.of(edges, [zero, *mantissa, top], [zero, *factor, factor[-1]], [zero, *boost, boost[-1]])
+
+
+@cache
+def _fraction_pieces() -> Piecewise:
+    """e^(x - m) with 60 fractional bits and e^m with 44, of x in [-20, 0]; 0 below."""
+    edges = [round(e * 2**FRACTIONAL_BITS) for e in np.linspace(-20, 0, 27)]
+    middles = [(low + high) // 2 for low, high in itertools.pairwise(edges)]
+    half = (edges[1] - edges[0]) / 2 / 2**FRACTIONAL_BITS
+    fitted = fit(np.exp, -half, half, 3)
+    zero: Polynomial = [0]
+    # A maximum less itself is 0, so the last piece has no end: it would be 1 at 0 and wrong above.
+    mantissa = [polynomial(fitted, m, _BITS) for m in middles]
+    factor: list[Polynomial] = [[round(np.exp(m / 2**FRACTIONAL_BITS) * 2**_FACTOR)] for m in middles]
+    return Piecewise.of(edges[:-1], [zero, *mantissa], [zero, *factor])

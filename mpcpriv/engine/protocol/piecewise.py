@@ -26,6 +26,7 @@ from mpcpriv.engine.protocol.compare import compare
 from mpcpriv.engine.session import Session
 
 _RING = 1 << 64
+Curve = Callable[[np.ndarray], np.ndarray]
 Polynomial = list[int]
 """Coefficients in Z_2^64 of a ring element x, constant term first."""
 
@@ -103,11 +104,57 @@ def polynomial(coefficients: Sequence[float], origin: int, bits: int) -> Polynom
     return result
 
 
-def fit(function: Callable[[np.ndarray], np.ndarray], low: float, high: float, degree: int) -> list[float]:
+def fit(function: Curve, low: float, high: float, degree: int) -> list[float]:
     """Coefficients in u = x - (low + high) / 2 of the interpolant at Chebyshev nodes (near-minimax)."""
     nodes = (high - low) / 2 * np.cos(np.pi * (np.arange(degree + 1) + 0.5) / (degree + 1))
     fitted = np.polynomial.polynomial.polyfit(nodes, function((low + high) / 2 + nodes), degree)
     return [float(c) for c in fitted]
+
+
+def knots(
+    curves: Sequence[Curve], start: int, end: int, *, degree: int, bits: int, error: float
+) -> list[int]:
+    """Ring elements from `start` to `end`, both included, going up or down: each piece between two
+    neighbours is as long as it can be for `fitted` to be within the error of every curve.
+
+    Args:
+        curves: of x in reals, where ring elements have 16 fractional bits.
+        degree, bits: as `fitted` will be given.
+    """
+    found, step = [start], 1 if end >= start else -1
+    while found[-1] != end:
+        near, far = 1, abs(end - found[-1])  # one unit is one value: it is fitted whatever the curve
+        while near < far:
+            middle = (near + far + 1) // 2
+            last = found[-1] + step * middle
+            if all(_off(curve, found[-1], last, degree, bits) <= error for curve in curves):
+                near = middle
+            else:
+                far = middle - 1
+        found.append(found[-1] + step * near)
+    return found
+
+
+def fitted(curve: Curve, left: int, right: int, degree: int, bits: int) -> Polynomial:
+    """The polynomial between two ring elements with 16 fractional bits, with values of `bits`."""
+    if right - left == 1:  # a single value
+        return polynomial([float(curve(np.array(left * 2.0**-FRACTIONAL_BITS)))], left, bits)
+    middle = (left + right) // 2
+    low, high = (2.0**-FRACTIONAL_BITS * edge for edge in (left, right))
+    # The polynomial's origin is a ring element, the middle of the fit may be half of one further.
+    shift = np.polynomial.Polynomial([middle * 2.0**-FRACTIONAL_BITS - (low + high) / 2, 1.0])
+    shifted = np.polynomial.Polynomial(fit(curve, low, high, degree))(shift)
+    return polynomial([float(c) for c in shifted.coef], middle, bits)
+
+
+def _off(curve: Curve, one: int, other: int, degree: int, bits: int) -> float:
+    """The worst error between two ring elements: that of the fit, and of its rounded coefficients."""
+    low, high = sorted(2.0**-FRACTIONAL_BITS * edge for edge in (one, other))
+    u = np.linspace(low, high, 65)[1:-1]
+    values = np.polynomial.polynomial.polyval(u - (low + high) / 2, fit(curve, low, high, degree))
+    half = (high - low) / 2
+    rounded = sum(2.0 ** (FRACTIONAL_BITS * j - bits - 1) * half**j for j in range(degree + 1))
+    return float(np.abs(values - curve(u)).max()) + rounded
 
 
 @njit(cache=True, nogil=True)

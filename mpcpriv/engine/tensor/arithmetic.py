@@ -12,6 +12,7 @@ import torch
 
 from mpcpriv.engine import session
 from mpcpriv.engine.encoding import FRACTIONAL_BITS, as_tensor, encode
+from mpcpriv.engine.protocol.elementary import divide
 from mpcpriv.engine.protocol.multiply import product, square
 from mpcpriv.engine.protocol.truncate import truncate
 from mpcpriv.engine.ring import Bilinear, MapName
@@ -82,13 +83,15 @@ class Arithmetic(Shares):
         return self._rescale(square(s, self._tensor), 2 * self.bits)
 
     def div(self, other: Any) -> Self:
-        """Element-wise quotient; a public divisor costs one round, a shared one a reciprocal.
+        """Element-wise quotient; a public divisor costs one round, a shared one seventeen.
+
+        By a shared divisor of magnitude in [2^-16, 2^29), to a relative 1e-4 or 2^-15 absolute; 0 for 0.
 
         Raises:
             UsageError: a public divisor is zero.
         """
         if isinstance(other, Shares):
-            return self.mul(other.reciprocal())
+            return self.of(divide(session.current(), self.at(FRACTIONAL_BITS), other.at(FRACTIONAL_BITS)))
         divisor = other if isinstance(other, (int, float)) else as_tensor(other).to(torch.float64)
         if bool(torch.as_tensor(divisor == 0).any()):
             raise UsageError("division by a public zero")
@@ -103,12 +106,20 @@ class Arithmetic(Shares):
         (share,) = truncate(session.current(), [(total.at(FRACTIONAL_BITS), bits)])
         return self.of(share).mul((1 << bits) / count if count else math.nan)
 
-    def var(self, dim: Any = None, unbiased: bool = True, keepdim: bool = False) -> Self:
-        """The variance over some or all dimensions, as torch: divided by n - 1, or n if not `unbiased`."""
+    def var(
+        self,
+        dim: Any = None,
+        unbiased: bool = True,
+        keepdim: bool = False,
+        *,
+        correction: float | None = None,
+    ) -> Self:
+        """The variance over some or all dimensions, as torch: by n less the correction, 1 if `unbiased`."""
+        less = float(unbiased) if correction is None else float(correction)
         centred = self - (self.mean() if dim is None else self.mean(dim, keepdim=True))
         spread: Self = centred.square().mean() if dim is None else centred.square().mean(dim, keepdim=keepdim)
         count = self.nelement() // max(spread.nelement(), 1)
-        return spread if not unbiased else spread.mul(count / (count - 1) if count > 1 else math.nan)
+        return spread.mul(count / (count - less) if count > less else math.nan) if less else spread
 
     def conv1d(self, kernel: Any, *args: Any, **kwargs: Any) -> Self:
         """As `torch.nn.functional.conv1d` (stride, padding, dilation, groups; no bias)."""
@@ -127,24 +138,6 @@ class Arithmetic(Shares):
         """As `torch.nn.functional.conv_transpose2d`, without bias."""
         _no_bias(bias)
         return self._convolve("conv_transpose2d", 2, kernel, **kwargs)
-
-    def avg_pool2d(
-        self, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False
-    ) -> Self:
-        """As `torch.nn.functional.avg_pool2d`, padding counted; one round.
-
-        Raises:
-            Unsupported: `ceil_mode`.
-        """
-        if ceil_mode:
-            raise Unsupported("avg_pool2d with ceil_mode=True is not offered")
-        kernel = _geometry(kernel_size, 2)
-        channels = self._tensor.shape[-3]
-        ones = torch.ones(channels, 1, *kernel, dtype=torch.int64)
-        window = Bilinear(
-            "conv2d", _geometry(stride or kernel_size, 2), _geometry(padding, 2), (), (1, 1), groups=channels
-        )
-        return self.of(window(self._tensor, ones), self.bits).div(math.prod(kernel))
 
     def _convolve(
         self,

@@ -336,9 +336,9 @@ class Shares(Deferred):
             size = half + len(rest)
         return result if keepdim else result.squeeze(dim)
 
-    def std(self, dim: Any = None, unbiased: bool = True, keepdim: bool = False) -> Any:
+    def std(self, dim: Any = None, unbiased: bool = True, keepdim: bool = False, **options: Any) -> Any:
         """As `torch.Tensor.std`."""
-        return self.var(dim, unbiased=unbiased, keepdim=keepdim).sqrt()
+        return self.var(dim, unbiased=unbiased, keepdim=keepdim, **options).sqrt()
 
     def cosine_similarity(self, other: Any, dim: int = 1, eps: float = 1e-8) -> Any:
         """As `torch.nn.functional.cosine_similarity`; `eps` is less than can be held and counts as 0."""

@@ -6,20 +6,18 @@ shape, and nothing is opened but masked values.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Final, Self
+from typing import Any, Self
 
-import crypten
 import torch
 from crypten.cryptensor import CrypTensor
 
 from mpcpriv.engine import session
-from mpcpriv.engine.encoding import FRACTIONAL_BITS, RING_LIMIT
+from mpcpriv.engine.encoding import FRACTIONAL_BITS
 from mpcpriv.engine.protocol.compare import below
 from mpcpriv.engine.protocol.piecewise import RELU, evaluate
 from mpcpriv.engine.protocol.tournament import place, tournament
-from mpcpriv.engine.tensor.arithmetic import Arithmetic, _geometry
-from mpcpriv.errors import Unsupported
+from mpcpriv.engine.tensor import torch_names
+from mpcpriv.engine.tensor.arithmetic import Arithmetic
 
 
 class Comparison(Arithmetic):
@@ -77,15 +75,7 @@ class Comparison(Arithmetic):
         Raises:
             Unsupported: a function that the encrypted tensor does not have.
         """
-        kwargs = kwargs or {}
-        name = func.__name__
-        if name in ("cat", "stack"):
-            return getattr(crypten, name)(*args, **kwargs)
-        if args and isinstance(args[0], Comparison) and hasattr(args[0], name):
-            return getattr(args[0], name)(*args[1:], **kwargs)
-        if len(args) == 2 and isinstance(args[1], Comparison) and name in _PUBLIC_LEFT and not kwargs:
-            return _PUBLIC_LEFT[name](*args)
-        raise Unsupported(f"torch.{name} of an encrypted tensor is not offered")
+        return torch_names.call(func.__name__, args, kwargs or {})
 
     def relu(self) -> Self:
         """max(x, 0), exactly; four rounds."""
@@ -99,6 +89,20 @@ class Comparison(Arithmetic):
     def abs(self) -> Self:
         """The magnitude, exactly; four rounds."""
         return self.relu().mul(2).sub(self.detach())
+
+    def sign(self) -> Self:
+        """1, 0 or -1, as torch; four rounds."""
+        under = below(session.current(), self._tensor, [0, 1])
+        positive = int(session.current().rank == 0) - under.sum(-1)
+        return self.of(positive, 0)
+
+    def maximum(self, y: Any) -> Any:
+        """The larger of each two, as `torch.maximum`; four rounds. Of equal ones y gets the gradient."""
+        return (self - y).relu() + y
+
+    def minimum(self, y: Any) -> Any:
+        """The smaller of each two, as `torch.minimum`; four rounds. Of equal ones this gets the gradient."""
+        return self - (self - y).relu()
 
     def where(self, condition: Any, y: Any) -> Self:
         """`self` where `condition` is 1, else `y`; the condition public or shared, 0 or 1."""
@@ -129,6 +133,14 @@ class Comparison(Arithmetic):
         """Where the smallest value stands. As `argmax` in all else."""
         return self._extreme(dim, keepdim, one_hot, -self, with_value=False)
 
+    def amax(self, dim: Any = (), keepdim: bool = False) -> Any:
+        """The largest value over some or all dimensions; of equal values the first gets the gradient."""
+        return _over(self, "max", dim, keepdim)
+
+    def amin(self, dim: Any = (), keepdim: bool = False) -> Any:
+        """The smallest value over some or all dimensions. As `amax` in all else."""
+        return _over(self, "min", dim, keepdim)
+
     def _extreme(
         self, dim: int | None, keepdim: bool, one_hot: bool, key: Comparison, *, with_value: bool
     ) -> Any:
@@ -138,7 +150,7 @@ class Comparison(Arithmetic):
         value = self.of(best.unsqueeze(-1).transpose(along, -1), self.bits)
         if dim is None and with_value:
             return value.squeeze(-1)
-        hot = _one_hot(line.share.shape, winners)
+        hot = place_of(line.share.shape, winners)
         places = self.of(hot, 0) if one_hot else self.of(_index(hot).unsqueeze(-1))
         where = places.transpose(along, -1)
         if dim is None:
@@ -148,62 +160,21 @@ class Comparison(Arithmetic):
             where = where if one_hot else where.squeeze(dim)
         return (value, where) if with_value else where
 
-    def max_pool2d(
-        self,
-        kernel_size: Any,
-        padding: Any = 0,
-        stride: Any = None,
-        dilation: Any = 1,
-        ceil_mode: bool = False,
-        return_indices: bool = False,
-    ) -> Any:
-        """As `torch.nn.functional.max_pool2d`; indices come one-hot within each window.
 
-        Raises:
-            Unsupported: `ceil_mode`.
-        """
-        if ceil_mode:
-            raise Unsupported("max_pool2d with ceil_mode=True is not offered")
-        (kh, kw), (ph, pw) = _geometry(kernel_size, 2), _geometry(padding, 2)
-        (sh, sw), (dh, dw) = _geometry(stride or kernel_size, 2), _geometry(dilation, 2)
-        # What is padded loses to every value that can be encoded.
-        lowest = -RING_LIMIT if session.current().rank == 0 else 0
-        padded = torch.nn.functional.pad(self._tensor, (pw, pw, ph, ph), value=lowest)
-        windows = padded.unfold(-2, (kh - 1) * dh + 1, sh).unfold(-2, (kw - 1) * dw + 1, sw)
-        windows = windows[..., ::dh, ::dw]
-        lines = windows.reshape(*windows.shape[:-2], kh * kw)
-        best, winners = tournament(session.current(), lines)
-        value = self.of(best, self.bits)
-        if not return_indices:
-            return value
-        return value, self.of(_one_hot(lines.shape, winners).reshape(windows.shape), 0)
+def _over(x: Any, extreme: str, dim: Any, keepdim: bool) -> Any:
+    """One dimension after the other, or all at once."""
+    dims = [dim] if isinstance(dim, int) else list(dim)
+    if not x.dim():
+        return x.clone()
+    if not dims or len({d % x.dim() for d in dims}) == x.dim():
+        result = getattr(x, extreme)()
+        return result.reshape([1] * x.dim()) if keepdim else result
+    for d in sorted({d % x.dim() for d in dims}, reverse=True):
+        x = getattr(x, extreme)(d, keepdim=keepdim)[0]
+    return x
 
 
-def _matmul_public_left(x: torch.Tensor, y: Comparison) -> Any:
-    """x @ y by transposition."""
-    if y.dim() == 1:
-        return y.matmul(x.transpose(-1, -2) if x.dim() > 1 else x)
-    flipped = y.transpose(-1, -2)
-    return flipped.matmul(x) if x.dim() == 1 else flipped.matmul(x.transpose(-1, -2)).transpose(-1, -2)
-
-
-_PUBLIC_LEFT: Final[dict[str, Callable[[torch.Tensor, Any], Any]]] = {
-    "add": lambda x, y: y.add(x),
-    "sub": lambda x, y: y.neg().add(x),
-    "mul": lambda x, y: y.mul(x),
-    "div": lambda x, y: y.reciprocal().mul(x),
-    "matmul": _matmul_public_left,
-    "lt": lambda x, y: y.gt(x),
-    "le": lambda x, y: y.ge(x),
-    "gt": lambda x, y: y.lt(x),
-    "ge": lambda x, y: y.le(x),
-    "eq": lambda x, y: y.eq(x),
-    "ne": lambda x, y: y.ne(x),
-}
-"""What torch calls when only the right operand is encrypted."""
-
-
-def _one_hot(shape: tuple[int, ...], winners: list[torch.Tensor]) -> torch.Tensor:
+def place_of(shape: tuple[int, ...], winners: list[torch.Tensor]) -> torch.Tensor:
     """Shares of the place of the maximum along the last dimension of this shape."""
     s = session.current()
     if not winners:

@@ -234,8 +234,31 @@ def _extreme(x: Any, result: Any, *_: Any, **__: Any) -> Any:
     return (x.interval, place) if isinstance(result, tuple) else x.interval
 
 
-def _below_maximum(x: Any, *_: Any) -> Known:
-    return None if x.interval is None else Interval(x.interval.low - x.interval.high, 0.0)
+def _log_softmax(x: Any, _result: Any, dim: int) -> Known:
+    if x.interval is None:
+        return None
+    spread = x.interval.high - x.interval.low + math.log(max(x.shape[dim] if x.dim() else 1, 1))
+    return Interval(-spread, 0.0).widened(OFF * max(1.0, spread))
+
+
+def _quotient(x: Any, _result: Any, other: Any) -> Known:
+    if not isinstance(other, Shares) or x.interval is None or other.interval is None:
+        return None
+    if other.interval.low <= ULP and other.interval.high >= -ULP:
+        return None
+    found: Interval = x.interval * _monotone(lambda v: 1 / v)(other)
+    return found.widened(OFF)
+
+
+def _bend(least: float, above: float = 0.0) -> Rule:
+    """Of a function that is at least this, and at most max(x, 0) and so much more."""
+
+    def rule(x: Any, _result: Any, *given: Any, **named: Any) -> Known:
+        if x.interval is None or given or named:  # with a parameter of another value, perhaps
+            return None
+        return Interval(least, max(x.interval.high, 0.0) + above).widened(OFF)
+
+    return rule
 
 
 def _exp(v: float) -> float:
@@ -269,8 +292,8 @@ AFTER: Final[dict[str, Rule]] = {
     "relu": _relu,
     "relu_and_slope": lambda x, *_: (_relu(x), BIT),
     "abs": _abs,
-    "max": _extreme,
-    "min": _extreme,
+    **dict.fromkeys(("max", "min", "sort", "topk", "kthvalue", "median", "cummax", "cummin"), _extreme),
+    **dict.fromkeys(("amax", "amin", "max_pool1d", "max_pool2d"), _extreme),
     "exp": _monotone(_exp),
     "log": _monotone(_log),
     "sqrt": _monotone(lambda v: math.sqrt(min(max(v, 0.0), 2.0**29))),
@@ -279,7 +302,10 @@ AFTER: Final[dict[str, Rule]] = {
     "sigmoid": _monotone(lambda v: 1 / (1 + _exp(-v)), 0.0, 1.0),
     "tanh": _monotone(math.tanh, -1.0, 1.0),
     "erf": _monotone(math.erf, -1.0, 1.0),
-    "_below_maximum": _below_maximum,
+    "log_softmax": _log_softmax,
+    "div": _quotient,
+    "softplus": _bend(0.0, math.log(2)),
+    **dict.fromkeys(("gelu", "silu", "mish"), _bend(-0.31)),
     **dict.fromkeys(("sin", "cos", "cossin", "sign"), _within(-1 - OFF, 1 + OFF)),
     **dict.fromkeys(("_ltz", "lt", "gt", "le", "ge", "eq", "ne"), _within(0.0, 1.0)),
     **dict.fromkeys(("__lt__", "__gt__", "__le__", "__ge__", "__eq__", "__ne__"), _within(0.0, 1.0)),
@@ -288,7 +314,7 @@ AFTER: Final[dict[str, Rule]] = {
         (
             *("clone", "detach", "shallow_copy", "view", "reshape", "flatten", "permute", "transpose", "t"),
             *("squeeze", "unsqueeze", "expand", "repeat", "narrow", "index_select", "gather", "take", "flip"),
-            *("roll", "unfold", "split", "unbind", "chunk", "max_pool2d", "__getitem__"),
+            *("roll", "unfold", "split", "unbind", "chunk", "__getitem__"),
         ),
         _same,
     ),
