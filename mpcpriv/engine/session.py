@@ -10,7 +10,7 @@ import hashlib
 import os
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -93,6 +93,7 @@ class Session:
         }
         dealer = Prg(pair_key(transport, self.size, "dealer"))
         self.correlations = Correlations(transport, dealer)
+        self._announced: dict[int, list[bytes]] = defaultdict(list)
         self.deferring = False
         """Whether products stay untruncated for now (`tensor.deferred`)."""
         self.communicator: Any = None
@@ -254,7 +255,24 @@ class Session:
         data = text.encode()
         return data + b" " * (-len(data) % 64)
 
+    def announce(self, operation: str) -> None:
+        """Tells the other parties of a step that opens nothing; they read of it before the next frame.
+
+        So who runs another program is noticed while this party waits for the dealer, not after.
+        """
+        header = self._header(operation, [], joint=True)
+        for peer in range(self.size):
+            if peer != self.rank:
+                self.transport.send(peer, header)
+                self.cost.sent_to[peer] += len(header)
+                self._announced[peer].append(header)
+
     def _receive(self, peer: int, header: bytes, like: list[torch.Tensor]) -> list[torch.Tensor]:
+        for announced in self._announced.pop(peer, []):
+            self._take(peer, announced, [])
+        return self._take(peer, header, like)
+
+    def _take(self, peer: int, header: bytes, like: list[torch.Tensor]) -> list[torch.Tensor]:
         message = self.transport.recv(peer)
         self.cost.received += len(message)
         name = self.parties[peer]

@@ -116,7 +116,7 @@ class Lookahead:
         while len(self._waiting) > kept:
             self._bytes -= self._waiting.pop()[1].dealt_bytes
         turns.foresee(kept)
-        self._cursor, self._turns, self._window = None, turns, MOST_AHEAD
+        self._cursor, self._turns, self._window = None, turns, MOST_AHEAD if turns.sure else 1
 
     def _remember(self, request: Correlation) -> None:
         if len(self._past) >= _REMEMBERED:

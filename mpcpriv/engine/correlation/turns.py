@@ -37,7 +37,8 @@ class Loop:
         """
         coming = None
         if self.begun and asked and (asked == self.last or self.begun < _HOPED):
-            coming = Turns(self, asked, self.turns - self.begun if asked == self.last else 1)
+            sure = asked == self.last
+            coming = Turns(self, asked, self.turns - self.begun if sure else 1, sure)
         self.pass_by(asked, start)
         return coming
 
@@ -48,10 +49,15 @@ class Loop:
 
 
 class Turns:
-    """What a loop will ask for: one turn's requests, over and over, to its end."""
+    """What a loop will ask for: one turn's requests, so many times over.
 
-    def __init__(self, loop: Loop, turn: list[Correlation], times: int) -> None:
-        self.loop = loop
+    Attributes:
+        loop: whose they are.
+        sure: whether two turns were alike; otherwise this is hoped for, and little is asked for ahead.
+    """
+
+    def __init__(self, loop: Loop, turn: list[Correlation], times: int, sure: bool) -> None:
+        self.loop, self.sure = loop, sure
         self._turn, self._times = turn, times
         self._foreseen = self._taken = 0
 

@@ -60,6 +60,8 @@ def product(
             opened[smaller] = opened[smaller].clone()
         for (_, operand, _, slot), masked in zip(fresh, opened, strict=True):
             operand.value.opening = Opening(correlations.token, masked, place, slot)
+    else:
+        session.announce(f"{bilinear.name}: nothing to open")
     for slot, operand in enumerate((left, right)):
         assert operand.value.opening is not None
         operand.value.opening.place, operand.value.opening.slot = place, slot

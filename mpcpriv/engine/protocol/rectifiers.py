@@ -50,19 +50,23 @@ class Rectifier:
     lowest: float = 0.0
 
 
-def rectify(session: Session, function: Rectifier, x: torch.Tensor) -> torch.Tensor:
-    """Shares of f(x), off by less than 1e-4 for every x in [-2^45, 2^45). Five rounds."""
-    rest, positive = evaluate(session, _pieces(function, False), x)
+def rectify(session: Session, function: Rectifier, x: torch.Tensor, shift: int = 0) -> torch.Tensor:
+    """Shares of f(x), off by less than 1e-4 for every x in [-2^45, 2^45). Five rounds.
+
+    Args:
+        x: shares of x times 2^shift, with 16 fractional bits.
+    """
+    rest, positive = evaluate(session, _pieces(function, False), x, shift)
     (rest,) = truncate(session, [(rest, _BITS - FRACTIONAL_BITS)])
     result: torch.Tensor = rest + positive
     return result
 
 
 def rectify_with_slope(
-    session: Session, function: Rectifier, x: torch.Tensor
+    session: Session, function: Rectifier, x: torch.Tensor, shift: int = 0
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Shares of f(x) and of its derivative, each off by less than 1e-4. Five rounds together."""
-    found = evaluate(session, _pieces(function, True), x)
+    found = evaluate(session, _pieces(function, True), x, shift)
     small = truncate(session, [(found[:2], _BITS - FRACTIONAL_BITS)])[0]
     return small[0] + found[2], small[1]
 

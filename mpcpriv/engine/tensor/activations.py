@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, Self
 
 from mpcpriv.engine import session
-from mpcpriv.engine.encoding import FRACTIONAL_BITS
 from mpcpriv.engine.protocol import rectifiers
 from mpcpriv.engine.protocol.rectifiers import Rectifier
 from mpcpriv.engine.tensor.comparison import Comparison
@@ -55,11 +54,11 @@ class Activations(Comparison):
 
     def rectified_with_slope(self, function: Rectifier) -> tuple[Self, Self]:
         """The function and its derivative, in five rounds together."""
-        found = rectifiers.rectify_with_slope(session.current(), function, self.at(FRACTIONAL_BITS))
+        found = rectifiers.rectify_with_slope(session.current(), function, *self.argument)
         return self.of(found[0]), self.of(found[1])
 
     def _rectified(self, function: Rectifier) -> Self:
-        return self.of(rectifiers.rectify(session.current(), function, self.at(FRACTIONAL_BITS)))
+        return self.of(rectifiers.rectify(session.current(), function, *self.argument))
 
 
 def gelu_form(approximate: str) -> Rectifier:

@@ -16,6 +16,7 @@ import torch
 
 from mpcpriv.engine import session
 from mpcpriv.engine.encoding import FRACTIONAL_BITS
+from mpcpriv.engine.protocol.operand import Value
 from mpcpriv.engine.protocol.truncate import truncate
 from mpcpriv.engine.tensor.identity import Identity
 
@@ -61,6 +62,10 @@ class Deferred(Identity):
     def _check(self) -> None:
         if self._product is None:
             super()._check()
+
+    def _held(self) -> Value:
+        _ = self._share  # truncated, it is another share
+        return super()._held()
 
     def _with_product(self, product: torch.Tensor) -> Self:
         """Holds the share of a product, with `PRODUCT_BITS`."""
