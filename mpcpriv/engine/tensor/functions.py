@@ -123,6 +123,14 @@ class SharedTensor(Comparison):
         """tanh(x), off by less than 2e-4 for every x that can be encoded; five rounds."""
         return self.of(bounded.tanh(session.current(), self.at(FRACTIONAL_BITS)))
 
+    def cuda(self, device: Any = None) -> Self:
+        """Not offered, like any device but the CPU.
+
+        Raises:
+            Unsupported: always.
+        """
+        raise Unsupported("cuda(): encrypted tensors live on the CPU; products on CUDA would not be exact")
+
     @classmethod
     def rand(cls, *sizes: Any, device: Any = None) -> Self:
         """Uniform multiples of 2^-16 in [0, 1), known to nobody: every party contributes the bits.
