@@ -171,32 +171,6 @@ def test_products_and_squares_are_exact_modulo_2_to_64(n: int) -> None:
         assert torch.equal(squares, x * x)
 
 
-def errors_of_products(session: Session, count: int, rounds: int) -> float:
-    """The largest error, in units of 2^-16, over random products up to 10^9."""
-    import crypten
-
-    crypten.init()
-    worst = 0.0
-    for i in range(rounds):
-        magnitude = (uniform(count, 2 * i).double() / 2**63 * 15).exp2().mul(30_000 / 2**15)  # 30,000 at most
-        x = (magnitude * uniform(count, 2 * i + 1).sign() / UNIT).round() * UNIT
-        y = x.flip(0)
-        result = (crypten.cryptensor(x, src=0) * crypten.cryptensor(y, src=1)).get_plain_text()
-        worst = max(worst, float((result - x * y).abs().max()) / UNIT)
-    return worst
-
-
-@pytest.mark.parametrize("n", [2, 3])
-def test_a_million_products_up_to_1e9_are_off_by_less_than_a_unit(n: int) -> None:
-    assert max(run(n, errors_of_products, 250_000, 4)) <= 1.0
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("n", [2, 3])
-def test_ten_million_products_up_to_1e9_are_off_by_less_than_a_unit(n: int) -> None:
-    assert max(run(n, errors_of_products, 500_000, 20, seconds=110)) <= 1.0
-
-
 def numbers(shape: tuple[int, ...], number: int, scale: float = 50.0) -> torch.Tensor:
     """Multiples of 2^-16, so that the only error is the protocol's."""
     flat = uniform(math.prod(shape), number).double() / 2**63 * scale

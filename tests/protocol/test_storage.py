@@ -14,7 +14,7 @@ import mpcpriv.engine
 from mpcpriv.engine.models.keys import KEY_VARIABLE, new_key
 from mpcpriv.engine.session import Session
 from mpcpriv.errors import Unsupported, UsageError
-from tests.protocol.parties import Sight, failures, run
+from tests.protocol.parties import failures, run
 
 mpcpriv.engine.activate()
 
@@ -179,37 +179,6 @@ def test_what_would_need_code_to_load_is_refused(tmp_path: Path) -> None:
             crypten.save(crypten.nn.Linear(2, 2).encrypt(), tmp_path / "x", passphrase="ours")
 
     run(2, program)
-
-
-def test_s8_a_partys_model_sends_its_architecture_only() -> None:
-    plain, x = model()
-    values = [t.detach() for t in plain.state_dict().values() if t.is_floating_point()]
-    sight = Sight()
-
-    def program(session: Session) -> Any:
-        crypten.init()
-        mine = {"preloaded": plain, "dummy_input": x} if session.rank == 1 else {}
-        loaded = crypten.load_from_party(src=1, **mine)
-        return loaded(crypten.cryptensor(x, src=0)).get_plain_text()
-
-    for found in run(2, program, sight=sight):
-        assert torch.allclose(found, plain(x).detach().double(), atol=1e-2)
-    sent = b"".join(message for messages in sight.sent.values() for message in messages)
-    assert b"aten.batch_norm" in sent, "the architecture travels"
-    for value in values:
-        assert value.numpy().tobytes() not in sent
-        assert value.double().numpy().tobytes() not in sent
-        assert (value.double() * 2**16).round().long().numpy().tobytes() not in sent
-
-
-def test_s8_a_partys_tensor_sends_its_shape_only() -> None:
-    def program(session: Session) -> Any:
-        crypten.init()
-        mine = {"preloaded": X} if session.rank == 0 else {}
-        return crypten.load_from_party(src=0, **mine).get_plain_text()
-
-    for found in run(3, program):
-        assert torch.allclose(found, X)
 
 
 def test_load_from_party_says_what_it_needs() -> None:

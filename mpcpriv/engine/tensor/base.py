@@ -387,6 +387,14 @@ class Shares(Deferred):
                 raise Unsupported(f"to({name}): tensors are shared arithmetically and live on the CPU")
         return self
 
+    def cuda(self, device: Any = None) -> Self:
+        """Not offered, like any device but the CPU.
+
+        Raises:
+            Unsupported: always.
+        """
+        raise Unsupported("cuda(): encrypted tensors live on the CPU; products on CUDA would not be exact")
+
     def cpu(self) -> Self:
         """The tensor itself."""
         return self
