@@ -30,8 +30,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from mpcpriv.documents import first_problem
 from mpcpriv.errors import UsageError
-from mpcpriv.party.problems import first_problem
 from mpcpriv.transport.base import Limits
 from mpcpriv.transport.tls import Certificate, load_certificate
 from mpcpriv.types import PartyId

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from mpcpriv.documents import first_problem
 from mpcpriv.errors import UsageError
-from mpcpriv.party.problems import first_problem
 from mpcpriv.transport.tls import Identity, load_identity, save_identity, self_signed
 from mpcpriv.types import PartyId
 

@@ -1,0 +1,177 @@
+"""A data-sharing agreement: who, which data, for what, computed how, released to whom."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from mpcpriv.documents import Document
+from mpcpriv.job.model import Column, Digest, Name, Party, Time
+
+Role = Literal["data-owner", "compute", "dealer", "recipient", "submitter"]
+"""ISO/IEC 4922-1 names the first, second and fourth: input, computing and result party."""
+Text = Annotated[str, Field(max_length=10_000)]
+
+
+class Purpose(Document):
+    """Why data may be processed.
+
+    Attributes:
+        name: what a job says.
+        legal_basis: as "GDPR Art. 9(2)(j)".
+        text: in words.
+    """
+
+    name: Name
+    legal_basis: Annotated[str, Field(min_length=1, max_length=200)]
+    text: Text = ""
+
+
+class Member(Document):
+    """A member.
+
+    Attributes:
+        name: also the name in its TLS certificate.
+        roles: what it does. Computing parties have rank in the order in which they stand here.
+        endpoint: `host:port` of its daemon.
+        certificate: its TLS certificate, PEM; exactly this one is accepted.
+        signing_key: its Ed25519 public key, base64.
+    """
+
+    name: Party
+    roles: Annotated[list[Role], Field(min_length=1)]
+    endpoint: Annotated[str, Field(min_length=3, max_length=261)]
+    certificate: Annotated[str, Field(min_length=1, max_length=20_000)]
+    signing_key: Annotated[str, Field(pattern=r"^[A-Za-z0-9+/]{43}=$")]
+
+
+class ColumnTerms(Document):
+    """A column and what is public of it.
+
+    Attributes:
+        name: in the owner's table.
+        type: number, integer, boolean (0 or 1), category.
+        low, high: bounds of numbers and integers; the owner clips or refuses.
+        categories: of a category, in the order of their codes.
+    """
+
+    name: Column
+    type: Literal["number", "integer", "boolean", "category"]
+    low: float | None = None
+    high: float | None = None
+    categories: list[str] | None = None
+
+
+class Budget(Document):
+    """How much privacy may be spent on a data set in each period.
+
+    Attributes:
+        epsilon, delta: in all.
+        period_days: how long a period is.
+    """
+
+    epsilon: Annotated[float, Field(gt=0)]
+    delta: Annotated[float, Field(ge=0, lt=1)]
+    period_days: Annotated[int, Field(ge=1)]
+
+
+class Dataset(Document):
+    """A table of one owner.
+
+    Attributes:
+        name: of the data set; the owner's configuration says where the table is.
+        owner: the member who has it.
+        columns: its columns.
+        privacy_unit: whom a row is about, as "patient".
+        minimum_rows: fewer rows are not used.
+        budget: None if nothing is released with differential privacy.
+    """
+
+    name: Name
+    owner: Party
+    columns: Annotated[list[ColumnTerms], Field(min_length=1)]
+    privacy_unit: Name
+    minimum_rows: Annotated[int, Field(ge=1)] = 1
+    budget: Budget | None = None
+
+
+class Limit(Document):
+    """What a parameter may be.
+
+    Attributes:
+        low, high: of a number.
+        choices: of anything else.
+    """
+
+    low: float | None = None
+    high: float | None = None
+    choices: list[bool | int | float | str] | None = None
+
+
+class AnalysisTerms(Document):
+    """An analysis that may be run.
+
+    Attributes:
+        name: of the analysis.
+        code: SHA-256 of its code: what runs is what was agreed.
+        purposes: for which it may be run.
+        inputs: by data set, the columns that it may use.
+        parameters: what each parameter may be; a parameter that is not named here may not be given.
+        recipients: who may get its result.
+        submitters: who may ask for it.
+    """
+
+    name: Name
+    code: Digest
+    purposes: Annotated[list[Name], Field(min_length=1)]
+    inputs: Annotated[dict[Name, list[Column]], Field(min_length=1)]
+    parameters: Annotated[dict[Name, Limit], Field(default_factory=dict)]
+    recipients: Annotated[list[Party], Field(min_length=1)]
+    submitters: Annotated[list[Party], Field(min_length=1)]
+
+
+class Privacy(Document):
+    """How results are released.
+
+    Attributes:
+        mechanism: of differential privacy.
+        collusion: against how many colluding parties the noise must suffice; None is all but one.
+        unnoised: whether results may be released without noise.
+        minimum_cohort: rows that an un-noised result must be computed from, at least.
+        releases: how many results may be released from a data set in the agreement's life; None: any number.
+    """
+
+    mechanism: Literal["none", "discrete-gaussian", "discrete-laplace"] = "none"
+    collusion: Annotated[int, Field(ge=1)] | None = None
+    unnoised: bool = False
+    minimum_cohort: Annotated[int, Field(ge=1)] = 10
+    releases: Annotated[int, Field(ge=1)] | None = None
+
+
+class Agreement(Document):
+    """A data-sharing agreement.
+
+    Attributes:
+        id: stays the same over all versions.
+        version: a higher one supersedes all lower ones.
+        title, text: for people.
+        purposes, members, datasets, analyses, privacy: the terms.
+        valid_from, valid_until: a job created outside is refused.
+        approval: whether a steward of each data owner approves each job, or none has to.
+        retention_days: how long results and records of jobs are kept.
+    """
+
+    id: Name
+    version: Annotated[int, Field(ge=1, le=2**31)]
+    title: Annotated[str, Field(min_length=1, max_length=300)]
+    text: Text = ""
+    purposes: Annotated[list[Purpose], Field(min_length=1)]
+    valid_from: Time
+    valid_until: Time
+    members: Annotated[list[Member], Field(min_length=3)]
+    datasets: Annotated[list[Dataset], Field(min_length=1)]
+    analyses: Annotated[list[AnalysisTerms], Field(min_length=1)]
+    privacy: Privacy
+    approval: Literal["automatic", "steward"] = "steward"
+    retention_days: Annotated[int, Field(ge=1)] = 365
