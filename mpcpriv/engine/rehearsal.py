@@ -68,7 +68,7 @@ def warm() -> None:
 
     def everything_compiled() -> None:
         x = SharedTensor.constant(torch.zeros(2))
-        _ = x < 0, x.sigmoid()
+        _ = x < 0, x.sigmoid(), x * x.clone()
 
     plan(everything_compiled, 2)
 

@@ -7,6 +7,7 @@ map(x, y) = map(d, e) + map(d, b) + map(a, e) + c for any bilinear map.
 from __future__ import annotations
 
 import torch
+from numba import njit
 
 from mpcpriv.engine.correlation.base import Again
 from mpcpriv.engine.correlation.product import Mask, SquarePair, Triple
@@ -57,7 +58,8 @@ def product(
         )
         if len(opened) == 2:  # they lie in one message, which the smaller one must not keep alive
             smaller = int(opened[1].numel() < opened[0].numel())
-            opened[smaller] = opened[smaller].clone()
+            if 2 * opened[smaller].numel() < opened[1 - smaller].numel():
+                opened[smaller] = opened[smaller].clone()
         for (_, operand, _, slot), masked in zip(fresh, opened, strict=True):
             operand.value.opening = Opening(correlations.token, masked, place, slot)
     else:
@@ -67,11 +69,22 @@ def product(
         operand.value.opening.place, operand.value.opening.slot = place, slot
     a, b = request.x_mask.of_operand(dealt.masks[0]), request.y_mask.of_operand(dealt.masks[1])
     d, e = left.masked(), right.masked()
+    if bilinear.name == "mul" and a.shape == b.shape:
+        result = torch.empty(a.shape, dtype=torch.int64)
+        flat = [t.reshape(-1).numpy() for t in (a, b, dealt.derived()[0], d, e, result)]
+        _combine(flat[0], flat[1], flat[2], flat[3], flat[4], flat[5], session.rank == 0)
+        return result
     # One party adds map(d, e): map(d, b + e) + map(a, e) costs it no third product.
     result = bilinear(d, b + e if session.rank == 0 else b)
     result += bilinear(a, e)
     result += dealt.derived()[0]
     return result
+
+
+@njit(cache=True, nogil=True)
+def _combine(a, b, c, d, e, result, first):  # type: ignore[no-untyped-def]
+    for i in range(result.shape[0]):
+        result[i] = d[i] * (b[i] + e[i] if first else b[i]) + a[i] * e[i] + c[i]
 
 
 def square(session: Session, x: torch.Tensor) -> torch.Tensor:

@@ -12,7 +12,9 @@ Keller, PoPETs 2020, section 3.2; Escudero et al., CRYPTO 2020, section 5.)
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from numba import njit
 
 from mpcpriv.engine.correlation.truncation import LOW_63, TruncationMask
 from mpcpriv.engine.session import Session
@@ -40,9 +42,21 @@ def truncate(session: Session, values: list[tuple[torch.Tensor, int]]) -> list[t
     opened = session.open("truncate", masked)
     for i, c, request, d in zip(places, opened, requests, dealt, strict=True):
         high, top = d.derived()
-        k = request.bits
-        share = (top.to(torch.int64) << (63 - k)).mul_(1 + 2 * (c >> 63)).sub_(high)
-        if session.rank == 0:
-            share += ((c & LOW_63) >> k) - ((c >> 63) << (63 - k)) - (1 << (62 - k))
+        share = torch.empty_like(c)
+        flat = [t.reshape(-1).numpy() for t in (c, high, top, share)]
+        _divide(flat[0], flat[1], flat[2], flat[3], np.int64(request.bits), session.rank == 0)
         results[i] = share
     return results
+
+
+@njit(cache=True, nogil=True)
+def _divide(c, high, top, share, k, first):  # type: ignore[no-untyped-def]
+    one = np.int64(1)
+    for i in range(c.shape[0]):
+        sign = c[i] >> np.int64(63)  # -1 where the top bit of c is set
+        result = (np.int64(top[i]) << (np.int64(63) - k)) * (one + np.int64(2) * sign) - high[i]
+        if first:
+            result += (
+                ((c[i] & np.int64(LOW_63)) >> k) - (sign << (np.int64(63) - k)) - (one << (np.int64(62) - k))
+            )
+        share[i] = result
