@@ -83,6 +83,7 @@ def plan(program: Callable[..., object], parties: int = 3, args: Sequence[object
     `mpcpriv.steps` the first, the second and the last turn run, and the second counts for all between. What
     is opened is zeros, so a program that decides by an opened value what to do next cannot be planned: it
     takes the way that zero leads to. Public values that parties send to each other arrive as they are.
+    Bounds that are stated are carried along, and what could leave the ring in a turn that runs is refused.
 
     Args:
         program: as `mpcpriv.launch` takes it.
@@ -91,6 +92,7 @@ def plan(program: Callable[..., object], parties: int = 3, args: Sequence[object
 
     Raises:
         UsageError: another number of parties.
+        RangeError: an operation could leave the ring, by the bounds that were stated.
         Exception: what the program raises.
     """
     activate()

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+import mpcpriv
 from mpcpriv.engine.session import Session
 from mpcpriv.errors import Desynchronised, RangeError, UsageError
 from tests.protocol.parties import failures, run
@@ -213,3 +214,19 @@ def test_bounds_do_not_outlive_the_value() -> None:
         assert written.interval.high == 3
 
     run(2, program)
+
+
+def products_of_large_values(bound: float) -> None:
+    import crypten
+
+    crypten.init()
+    x = crypten.cryptensor(torch.empty(3), src=0, bound=(bound, bound + 1))
+    for _ in mpcpriv.steps(3):
+        x = x * 8
+    (x * x).get_plain_text()
+
+
+def test_a_plan_refuses_what_could_leave_the_ring_though_nothing_is_there_yet() -> None:
+    assert mpcpriv.plan(products_of_large_values, 2, (6.0,)).rounds == 3
+    with pytest.raises(RangeError, match=r"mul of \[3\] and \[3\]: values could reach 1.11e\+09.* 2\^30"):
+        mpcpriv.plan(products_of_large_values, 2, (64.0,))
