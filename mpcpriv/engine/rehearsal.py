@@ -21,6 +21,7 @@ from mpcpriv.engine.correlation.source import Correlations, Dealt, correction_he
 from mpcpriv.engine.costs import Outlay, Plan
 from mpcpriv.engine.dealer import deal
 from mpcpriv.engine.encoding import as_tensor
+from mpcpriv.engine.interval import Interval
 from mpcpriv.engine.prg import KEY_BYTES, Prg
 from mpcpriv.engine.session import Session, join
 from mpcpriv.engine.tensor import SharedTensor
@@ -91,7 +92,8 @@ class Rehearsal(Session):
         self.correlations: Blanks = Blanks(transport)
         self.progress = None
 
-    def encoded(self, value: object) -> torch.Tensor:
+    def encoded(self, value: object, within: Interval | None = None) -> torch.Tensor:
+        del within
         return torch.zeros(as_tensor(value).shape, dtype=torch.int64)
 
     def zero_share(self, shape: tuple[int, ...], group: Group = "sum") -> torch.Tensor:

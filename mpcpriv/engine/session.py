@@ -19,7 +19,8 @@ import torch
 
 from mpcpriv.engine.correlation.base import Group, Slot
 from mpcpriv.engine.correlation.source import Correlations
-from mpcpriv.engine.encoding import encode
+from mpcpriv.engine.encoding import as_tensor, encode
+from mpcpriv.engine.interval import Interval
 from mpcpriv.engine.loop import Line, Progress, Watcher, counted
 from mpcpriv.engine.prg import Prg, derive_key, raw
 from mpcpriv.errors import Desynchronised, UsageError
@@ -135,13 +136,16 @@ class Session:
         self._private_index += 1
         return self._private.stream(self._private_index).tensor(shape, torch.int8)
 
-    def encoded(self, value: object) -> torch.Tensor:
+    def encoded(self, value: object, within: Interval | None = None) -> torch.Tensor:
         """This party's own input as ring elements.
 
         Raises:
-            RangeError: a value is not finite or too large.
+            RangeError: a value is not finite or too large, or outside the bounds.
         """
-        return encode(value)
+        encoded = encode(value)
+        if within is not None:
+            within.holds(as_tensor(value))
+        return encoded
 
     def share_input(self, source: int, shape: tuple[int, ...], value: torch.Tensor | None) -> torch.Tensor:
         """Shares of a ring tensor that the party of rank `source` holds; nothing is sent.

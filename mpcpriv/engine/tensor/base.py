@@ -90,9 +90,7 @@ class Shares(Deferred):
         if owner and tensor is None:
             raise UsageError(f"src={src} is this party, so it must give the tensor")
         interval = None if bound is None else Interval.stated(bound)
-        value = s.encoded(tensor) if owner else None
-        if value is not None and interval is not None:
-            interval.holds(as_tensor(tensor))
+        value = s.encoded(tensor, interval) if owner else None
         if broadcast_size:
             # Public by request of the program: the shape of the owner's tensor.
             shape = _broadcast_size(src, tuple(value.shape) if value is not None else None)
