@@ -136,15 +136,16 @@ class Session:
         self._private_index += 1
         return self._private.stream(self._private_index).tensor(shape, torch.int8)
 
-    def encoded(self, value: object, interval: Interval | None = None) -> torch.Tensor:
+    def encoded(self, value: object, within: Interval | None = None) -> torch.Tensor:
         """This party's own input as ring elements.
 
         Raises:
-            RangeError: a value is not finite, too large, or outside the interval stated for it.
+            RangeError: a value is not finite or too large, or outside the bounds.
         """
-        if interval is not None:
-            interval.holds(as_tensor(value))
-        return encode(value)
+        encoded = encode(value)
+        if within is not None:
+            within.holds(as_tensor(value))
+        return encoded
 
     def share_input(self, source: int, shape: tuple[int, ...], value: torch.Tensor | None) -> torch.Tensor:
         """Shares of a ring tensor that the party of rank `source` holds; nothing is sent.

@@ -423,3 +423,21 @@ def test_a_gradient_holds_digits_that_other_tensors_do_not_and_behaves_as_a_numb
         assert (results[name] - value).abs().max() < 5e-4, name
     assert bits == 16, "a parameter has sixteen bits, also after a step with a rate of one"
     assert (weight - torch.tensor([2.0, -3.0])).abs().max() <= 2.0**-16
+
+
+@pytest.mark.parametrize("n", [2, 3])
+def test_a_gradient_that_is_given_has_no_more_bits_than_another(n: int) -> None:
+    """A second mean would raise it by eight more, and its square leave the ring."""
+
+    def program(session: Session) -> tuple[int, torch.Tensor, torch.Tensor]:
+        crypten.init()
+        x = crypten.cryptensor(torch.full((256,), 1.5), src=0, requires_grad=True)
+        w = crypten.cryptensor(torch.ones(256, 256), src=1, requires_grad=True)
+        (x * x).mean().backward()
+        w.mean(1).backward(x.grad)
+        return w.grad.bits, w.grad.get_plain_text(), (w.grad * 2**16).square().get_plain_text()
+
+    bits, gradient, squares = run(n, program)[0]
+    assert bits <= 24
+    assert (gradient - 3 / 2**16).abs().max() < 2**-22
+    assert (squares - 9).abs().max() < 0.1

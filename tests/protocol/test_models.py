@@ -342,3 +342,37 @@ def test_a_lenet_trains_on_digits_as_its_plain_twin() -> None:
     back = run(2, program, seconds=500.0)[0].eval()
     found = (back(x[test]).argmax(1) == y[test]).double().mean()
     assert abs(found - accuracy) <= 0.01, (found, accuracy)
+
+
+@pytest.mark.parametrize("kind", ["SGD", "Adam"])
+def test_an_optimiser_goes_on_where_another_was_saved(kind: str) -> None:
+    def program(session: Session) -> tuple[torch.Tensor, torch.Tensor]:
+        crypten.init()
+        options = {"lr": 0.1, "momentum": 0.9} if kind == "SGD" else {"lr": 0.1}
+        values = [torch.linspace(1, 2, 6).reshape(2, 3), torch.ones(4)]
+
+        def begun() -> tuple[list[Any], Any]:
+            parameters = [crypten.cryptensor(v, src=0, requires_grad=True) for v in values]
+            return parameters, getattr(crypten.optim, kind)(parameters, **options)
+
+        def step(parameters: list[Any], optimiser: Any, sign: int = 1) -> None:
+            optimiser.zero_grad()
+            (sum((p * p).sum() for p in parameters) * sign).backward()
+            optimiser.step()
+
+        first, optimiser = begun()
+        for _ in range(3):
+            step(first, optimiser)
+        second, other = begun()
+        with crypten.no_grad():
+            for mine, its in zip(second, first, strict=True):
+                mine.copy_(its)
+        other.load_state_dict(optimiser.state_dict())
+        step(first, optimiser, -1)  # what is held of the steps before turns it round
+        step(second, other, -1)
+        with pytest.raises(UsageError, match="other parameters"):
+            getattr(crypten.optim, kind)(second[:1], **options).load_state_dict(optimiser.state_dict())
+        return tuple(torch.cat([p.get_plain_text().flatten() for p in ps]) for ps in (first, second))
+
+    one, other = run(2, program)[0]
+    assert (one - other).abs().max() < 1e-2

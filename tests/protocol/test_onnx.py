@@ -196,6 +196,44 @@ def test_weights_beside_the_file_are_read_from_its_directory_only(tmp_path: Path
         crypten.nn.from_onnx(inside / "m.onnx")
 
 
+def _external(*locations: str) -> onnx.TensorProto:
+    tensor = onnx.TensorProto(name="w", data_type=onnx.TensorProto.FLOAT, dims=[4])
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    for location in locations:
+        tensor.external_data.add(key="location", value=location)
+    return tensor
+
+
+def test_no_other_file_is_read_that_a_function_or_a_second_location_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "further").mkdir()
+    for name in ("w", "further/w"):
+        (tmp_path / name).write_bytes(torch.ones(4).numpy().tobytes())
+    monkeypatch.chdir(tmp_path)
+    sets = [onnx.helper.make_opsetid("", 17), onnx.helper.make_opsetid("own", 1)]
+    ends = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, 4]) for name in "xy"]
+
+    def model(node: onnx.NodeProto, held: list[Any], functions: list[Any]) -> bytes:
+        made = onnx.helper.make_graph([node], "g", ends[:1], ends[1:], initializer=held)
+        proto = onnx.helper.make_model(made, opset_imports=sets, functions=functions, ir_version=8)
+        return bytes(proto.SerializeToString())
+
+    nodes = [
+        onnx.helper.make_node("Constant", [], ["w"], value=_external("w")),
+        onnx.helper.make_node("Add", ["x", "w"], ["y"]),
+    ]
+    function = onnx.helper.make_function("own", "F", ["x"], ["y"], nodes, sets[:1])
+    given = model(onnx.helper.make_node("F", ["x"], ["y"], domain="own"), [], [function])
+    with pytest.raises(UsageError, match="give the model's path"):
+        crypten.nn.from_onnx(given)
+    Path("f.onnx").write_bytes(given)
+    assert torch.equal(crypten.nn.from_onnx("f.onnx")(torch.zeros(1, 4)), torch.ones(1, 4))
+    Path("m.onnx").write_bytes(model(nodes[1], [_external("w", "further/w")], []))
+    with pytest.raises(UsageError, match="only files beside the model"):
+        crypten.nn.from_onnx("m.onnx")
+
+
 @pytest.mark.parametrize(
     ("given", "words"),
     [

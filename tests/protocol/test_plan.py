@@ -189,7 +189,7 @@ def test_values_do_not_matter_in_a_plan() -> None:
         import crypten
 
         crypten.init()
-        x = crypten.cryptensor(torch.full((4,), value, dtype=torch.float64), src=1)
+        x = crypten.cryptensor(torch.full((4,), value, dtype=torch.float64), src=1, bound=2)
         opened = (x.relu() * x).get_plain_text()
         assert torch.equal(opened, torch.zeros(4, dtype=torch.float64))
 

@@ -61,6 +61,15 @@ OPERATIONS: dict[str, Callable[[Any, Any], Any]] = {
     "padded": lambda x, _: x.pad((1, 1), value=20),
     "joined": lambda x, y: x.cat([x, y + 30]),
     "where": lambda x, y: x.where(y > 0, y * 2),
+    "sum over no dimension, which is all": lambda x, _: x.sum(()),
+    "mean of large values": lambda x, _: (x + 2.0**28).mean() - 2.0**28,
+    "large values times a number": lambda x, _: (x + 2.0**28) * 0.3 - 0.3 * 2.0**28,
+    "logarithm of what has none": lambda x, _: x.log(),
+    "inverse root of what has none": lambda x, _: ((x.abs() - x) * 0.01).inv_sqrt(),
+    "convolution with fewer terms at the edges": lambda x, _: (
+        (x * 0 + 1).view(1, 1, 4, 12).conv2d(torch.ones(1, 1, 3, 3), padding=1)
+    ),
+    "transposed convolution": lambda x, _: (x + 9).view(1, 1, 4, 12).conv_transpose2d(torch.ones(1, 1, 3, 3)),
     "convolution": lambda x, y: x.view(1, 1, 4, 12).conv2d(y[:2, :3].view(1, 1, 2, 3)),
 }
 

@@ -137,7 +137,7 @@ def backward(
     del top_node
     with CrypTensor.no_grad():
         gradients: dict[int, tuple[Value, int]] = {}
-        gradients[id(root)] = (1.0 if grad_input is None else _shared(grad_input), 0)
+        gradients[id(root)] = (1.0, 0) if grad_input is None else _shared(grad_input)
         leaves = []
         for node in _order(root):
             held = gradients.pop(id(node), None)
@@ -255,8 +255,12 @@ def _deposit(leaves: list[tuple[Any, Value, int]]) -> None:
         leaf.grad = fresh if leaf.grad is None else leaf.grad.add(fresh)
 
 
-def _shared(value: Any) -> Any:
-    return value.shallow_copy() if isinstance(value, SharedTensor) else SharedTensor.constant(value)
+def _shared(value: Any) -> tuple[Any, int]:
+    """A gradient that is given, and by how much it is raised: one of a leaf holds that in its bits."""
+    if not isinstance(value, SharedTensor):
+        return SharedTensor.constant(value), 0
+    raised = max(value.bits - FRACTIONAL_BITS, 0)
+    return (SharedTensor.of(value.share, FRACTIONAL_BITS) if raised else value.shallow_copy()), raised
 
 
 def _name(function: Any) -> str:

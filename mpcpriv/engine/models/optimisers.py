@@ -50,6 +50,34 @@ class _Together(Optimizer):  # type: ignore[misc]
                     self._move(parameters, group)
         return loss
 
+    def state_dict(self) -> dict[str, Any]:
+        """As torch's: what is held of each parameter, by its number."""
+        numbers = {id(parameter): i for i, parameter in enumerate(self._parameters())}
+        found: dict[str, Any] = super().state_dict()
+        return {**found, "state": {numbers[key]: dict(held) for key, held in self.state.items()}}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes over what another optimiser held of as many parameters of the same sizes, in this order.
+
+        Raises:
+            UsageError: it was of other parameters.
+        """
+        groups, state = state_dict["param_groups"], state_dict["state"]
+        parameters = self._parameters()
+        alike = [len(g["params"]) for g in groups] == [len(g["params"]) for g in self.param_groups]
+        if not alike or any(
+            not isinstance(one, int) and one.nelement() != parameters[number].nelement()
+            for number, held in state.items()
+            for one in held.values()
+        ):
+            raise UsageError("the state of an optimiser of other parameters cannot be loaded")
+        for group, saved in zip(self.param_groups, groups, strict=True):
+            group.update({name: value for name, value in saved.items() if name != "params"})
+        self.state = defaultdict(dict, {id(parameters[number]): dict(held) for number, held in state.items()})
+
+    def _parameters(self) -> list[Tensor]:
+        return [parameter for group in self.param_groups for parameter in group["params"]]
+
     def _move(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
         states = [self.state[id(parameter)] for parameter in parameters]
         sizes = [parameter.nelement() for parameter in parameters]

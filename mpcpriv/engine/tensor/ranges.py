@@ -26,6 +26,8 @@ Rule = Callable[..., Any]
 
 ULP: Final = 2.0**-FRACTIONAL_BITS
 BIT: Final = Interval(0.0, 1.0)
+ROUNDED: Final = 2.0**-NUMBER_BITS
+"""A public number is held to half of this, relatively."""
 OFF: Final = 2.0**-9
 """No function is further off than this, relatively or, below one, absolutely."""
 
@@ -74,15 +76,16 @@ def _refuse(name: str, operands: list[Any], reach: float, limit: int) -> None:
         )
 
 
-def _product(terms: Callable[..., int]) -> Rule:
-    """Of a bilinear map that sums so many products for each element of its result."""
+def _product(terms: Callable[..., int], fewer: bool = False) -> Rule:
+    """Of a bilinear map that sums so many products for each element of its result, or at the edges fewer."""
 
     def rule(name: str, x: Any, other: Any, *args: Any, **kwargs: Any) -> Known:
         by = interval_of(other)
         if x.interval is None or by is None:
             return None
         count = terms(x, other, *args, **kwargs)
-        result: Interval = (x.interval * by).times(count)
+        one: Interval = x.interval * by
+        result = (one.joined(Interval(0.0, 0.0)) if fewer else one).times(count)
         bits = max(x.bits, FRACTIONAL_BITS)
         if isinstance(other, Shares):
             bits = x.bits + other.bits
@@ -93,6 +96,8 @@ def _product(terms: Callable[..., int]) -> Rule:
             else:
                 bits += FRACTIONAL_BITS
                 _refuse(name, [x, other], x.interval.magnitude * count / 2, 62 - bits)
+            # A number is rounded relative to itself, an element of a tensor to 32 fractional bits.
+            result = result.widened(result.magnitude * ROUNDED + x.interval.magnitude * count * ULP**2)
         _refuse(name, [x, other], result.magnitude, 62 - bits)
         return result.widened(2 * ULP)
 
@@ -150,7 +155,7 @@ def _linear(of: Callable[[Interval, Interval], Interval]) -> Rule:
 def _sum(name: str, x: Any, dim: Any = None, *_: Any, **__: Any) -> Known:
     if x.interval is None:
         return None
-    dims = range(x.dim()) if dim is None else [dim] if isinstance(dim, int) else dim
+    dims = [dim] if isinstance(dim, int) else dim or range(x.dim())  # none are all
     count = math.prod(x.shape[d] for d in dims)
     _refuse(name, [x], x.interval.magnitude * count, 62 - x.bits)
     found: Interval = x.interval.times(count)
@@ -159,7 +164,7 @@ def _sum(name: str, x: Any, dim: Any = None, *_: Any, **__: Any) -> Known:
 
 def _mean(name: str, x: Any, dim: Any = None, *_: Any, **__: Any) -> Known:
     _sum(name, x, dim)
-    return None if x.interval is None else x.interval.widened(2 * ULP)
+    return None if x.interval is None else x.interval.widened(2 * ULP + x.interval.magnitude * ROUNDED)
 
 
 def _running(name: str, x: Any, dim: int = 0, *_: Any, **__: Any) -> Known:
@@ -215,6 +220,12 @@ def _reciprocal(x: Any, *_: Any, **__: Any) -> Known:
     return _monotone(lambda v: 1 / v)(x)  # type: ignore[no-any-return]
 
 
+def _inv_sqrt(x: Any, *_: Any) -> Known:
+    known: Known = _monotone(lambda v: 1 / math.sqrt(max(v, ULP)))(x)
+    # Of what is not positive it is 0.
+    return known if known is None or x.interval.low > 0 else known.joined(Interval(0.0, 0.0))
+
+
 def _relu(x: Any, *_: Any) -> Known:
     return None if x.interval is None else Interval(max(x.interval.low, 0.0), max(x.interval.high, 0.0))
 
@@ -266,16 +277,16 @@ def _exp(v: float) -> float:
 
 
 def _log(v: float) -> float:
-    return min(math.log(max(v, ULP)), 20.1)
+    return min(math.log(max(v, ULP / 2)), 20.1)  # what is not positive counts as half a unit
 
 
 BEFORE: Final[dict[str, Rule]] = {
     "mul": _product(_one),
     "matmul": _product(_in_matmul),
-    "conv1d": _product(_in_convolution),
-    "conv2d": _product(_in_convolution),
-    "conv_transpose1d": _product(_in_transposed),
-    "conv_transpose2d": _product(_in_transposed),
+    "conv1d": _product(_in_convolution, fewer=True),
+    "conv2d": _product(_in_convolution, fewer=True),
+    "conv_transpose1d": _product(_in_transposed, fewer=True),
+    "conv_transpose2d": _product(_in_transposed, fewer=True),
     "square": _square,
     "add": _linear(Interval.__add__),
     "sub": _linear(Interval.__sub__),
@@ -297,7 +308,7 @@ AFTER: Final[dict[str, Rule]] = {
     "exp": _monotone(_exp),
     "log": _monotone(_log),
     "sqrt": _monotone(lambda v: math.sqrt(min(max(v, 0.0), 2.0**29))),
-    "inv_sqrt": _monotone(lambda v: 1 / math.sqrt(max(v, ULP))),
+    "inv_sqrt": _inv_sqrt,
     "reciprocal": _reciprocal,
     "sigmoid": _monotone(lambda v: 1 / (1 + _exp(-v)), 0.0, 1.0),
     "tanh": _monotone(math.tanh, -1.0, 1.0),

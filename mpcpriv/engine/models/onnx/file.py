@@ -101,11 +101,14 @@ def _read(model: Any) -> onnx.ModelProto:
 
 def _load_external(proto: onnx.ModelProto, directory: Path | None) -> None:
     """Weights in further files: beside the model and nowhere else, since the file itself names them."""
-    held = list(proto.graph.initializer)
-    held += [a.t for n in proto.graph.node for a in n.attribute if a.type == onnx.AttributeProto.TENSOR]
+    attributes = [a for n in proto.graph.node for a in n.attribute]
+    for function in proto.functions:
+        attributes += [*function.attribute_proto, *(a for n in function.node for a in n.attribute)]
+    held = [*proto.graph.initializer, *(t for a in attributes for t in (a.t, *a.tensors))]
     external = [t for t in held if t.data_location == onnx.TensorProto.EXTERNAL]
     for tensor in external:
-        location = next((e.value for e in tensor.external_data if e.key == "location"), "")
+        locations = [e.value for e in tensor.external_data if e.key == "location"]
+        location = locations[0] if len(locations) == 1 else ""  # of several, onnx would read the last
         if directory is None:
             raise UsageError(f"{tensor.name} is kept in another file ({location}): give the model's path")
         path = directory / location
