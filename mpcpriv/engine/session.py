@@ -147,6 +147,10 @@ class Session:
             within.holds(as_tensor(value))
         return encoded
 
+    def given(self, share: torch.Tensor) -> torch.Tensor:
+        """A share that this party brings from elsewhere."""
+        return share
+
     def share_input(self, source: int, shape: tuple[int, ...], value: torch.Tensor | None) -> torch.Tensor:
         """Shares of a ring tensor that the party of rank `source` holds; nothing is sent.
 

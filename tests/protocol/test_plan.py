@@ -296,3 +296,16 @@ assert compiled() == before, compiled()
 def test_nothing_is_left_to_compile_once_members_connect() -> None:
     result = subprocess.run([sys.executable, "-c", PREPARED], capture_output=True, text=True, timeout=110)
     assert result.returncode == 0, result.stderr
+
+
+def test_shares_from_elsewhere_have_no_part_in_a_rehearsal() -> None:
+    def program() -> None:
+        import crypten
+
+        from mpcpriv.engine.tensor import SharedTensor
+
+        crypten.init()
+        x = SharedTensor.from_shares(torch.tensor([123456789]))
+        assert torch.equal(x.share, torch.zeros(1, dtype=torch.int64))
+
+    mpcpriv.plan(program, 2)

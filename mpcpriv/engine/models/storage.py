@@ -164,7 +164,7 @@ def _unpacked(value: Any) -> Any:
     try:
         match value["kind"]:
             case "tensor":
-                tensor = SharedTensor.of(value["share"], int(value["bits"]))
+                tensor = SharedTensor.of(session.current().given(value["share"]), int(value["bits"]))
                 tensor.requires_grad = bool(value["grad"])
                 return tensor
             case "model":

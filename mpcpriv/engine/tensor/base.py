@@ -123,7 +123,7 @@ class Shares(Deferred):
         """
         if precision not in (None, FRACTIONAL_BITS):
             raise Unsupported(f"precision={precision}: shares have {FRACTIONAL_BITS} fractional bits")
-        return cls.of(share.to(torch.int64, copy=True))
+        return cls.of(session.current().given(share.to(torch.int64, copy=True)))
 
     @classmethod
     def constant(cls, value: Any, bits: int = FRACTIONAL_BITS) -> Self:
