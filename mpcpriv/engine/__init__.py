@@ -82,7 +82,8 @@ def plan(program: Callable[..., object], parties: int = 3, args: Sequence[object
     An input needs its shape only: `crypten.cryptensor(torch.empty(1000, 30), src=1)`. Of a loop under
     `mpcpriv.steps` the first, the second and the last turn run, and the second counts for all between. What
     is opened is zeros, so a program that decides by an opened value what to do next cannot be planned: it
-    takes the way that zero leads to, and sorting more than 64 values the longest one. Public values that parties send to each other arrive as they are.
+    takes the way that zero leads to, and sorting more than 64 values the longest one. Public values that
+    parties send to each other arrive as they are.
     Bounds that are stated are carried along, and what could leave the ring in a turn that runs is refused.
 
     Args:
