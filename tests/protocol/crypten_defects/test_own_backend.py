@@ -52,7 +52,7 @@ def answers(module: str, n: int, folder: Path) -> dict[str, list[str]]:
 
 
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize("n", [2, 3])
+@pytest.mark.parametrize("n", [2, pytest.param(3, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("module", [test_numbers, test_torch, test_security])
 def test_crypten_s_own_backend_fails_every_check(module: object, n: int, tmp_path: Path) -> None:
     name = module.__name__
@@ -103,12 +103,12 @@ def multiprocess(body: str, n: int, seconds: float) -> str | None:
         process.communicate()
 
 
-@pytest.mark.parametrize("n", [2, 3])
+@pytest.mark.parametrize("n", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_c14_there_a_small_result_returns_and_a_large_one_never(n: int) -> None:
     assert "returned [1," in (multiprocess("return 1", n, 60) or "")
     assert multiprocess("return torch.zeros(640_000).tolist()", n, 15) is None
 
 
-@pytest.mark.parametrize("n", [2, 3])
+@pytest.mark.parametrize("n", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_c14_there_a_failure_is_none(n: int) -> None:
     assert "returned None" in (multiprocess("raise ValueError('on purpose')", n, 60) or "")
