@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import Field
 
 from mpcpriv import documents
+from mpcpriv.audit.receipt import Receipt
 from mpcpriv.documents import Document
 from mpcpriv.job.model import Digest, Party
 
@@ -30,12 +31,10 @@ class AuditHead(Document):
 
     Attributes:
         sequence, entry: number and digest of its last entry.
-        signature: of its owner, base64.
     """
 
-    sequence: Annotated[int, Field(ge=0)]
+    sequence: Annotated[int, Field(ge=0, lt=2**53)]
     entry: Digest
-    signature: Annotated[str, Field(max_length=100)]
 
 
 class Proposal(Document):
@@ -83,22 +82,14 @@ class Outcome(Document):
     head: AuditHead
 
 
-class Receipt(Document):
-    """A countersignature of the head in another member's outcome.
-
-    Attributes:
-        of: the other member.
-        head: what it had in its outcome.
-        signature: the countersignature, as `mpcpriv.audit` wants it.
-    """
+class Countersigned(Document):
+    """A countersignature of the head in another member's outcome, whose log `receipt.owner` keeps."""
 
     kind: Literal["receipt"] = "receipt"
-    of: Party
-    head: AuditHead
-    signature: Annotated[str, Field(max_length=100)]
+    receipt: Receipt
 
 
-Body = Annotated[Proposal | Decision | Ready | Outcome | Receipt, Field(discriminator="kind")]
+Body = Annotated[Proposal | Decision | Ready | Outcome | Countersigned, Field(discriminator="kind")]
 
 
 class Record(Document):
@@ -119,7 +110,7 @@ class Record(Document):
     @property
     def slot(self) -> tuple[str, str, str, str]:
         """What there may be one record of: the job, the member, the kind, and whom a receipt is about."""
-        about = self.body.of if isinstance(self.body, Receipt) else ""
+        about = self.body.receipt.owner if isinstance(self.body, Countersigned) else ""
         return self.job, self.member, self.body.kind, about
 
 
