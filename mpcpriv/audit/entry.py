@@ -58,7 +58,16 @@ class Entry:
 
     def line(self) -> bytes:
         """The entry as it stands in the log, with the newline."""
-        return _Line(**_content(self), digest=self.digest, signature=self.signature).canonical() + b"\n"
+        line = _Line(
+            seq=self.seq,
+            time=self.time,
+            event=self.event,
+            facts=_plain(self.facts),
+            previous=self.previous,
+            digest=self.digest,
+            signature=self.signature,
+        )
+        return line.canonical() + b"\n"
 
     def is_signed_by(self, public_key: str) -> bool:
         """Whether the holder of this public key signed it."""
@@ -69,13 +78,7 @@ def seal(
     key: Ed25519PrivateKey, seq: int, time: datetime, event: Event, facts: Facts, previous: str
 ) -> Entry:
     """An entry, with its digest and signature."""
-    content = _Content(
-        seq=seq,
-        time=time,
-        event=event,
-        facts=facts.model_dump(mode="json", exclude_none=True),
-        previous=previous,
-    )
+    content = _Content(seq=seq, time=time, event=event, facts=_plain(facts), previous=previous)
     digest = _digest(content)
     return Entry(seq, time, event, facts, previous, digest, sign(key, DOMAIN, digest.encode()))
 
@@ -90,24 +93,17 @@ def parse(line: bytes) -> Entry:
         raise UsageError(f"an entry has {LONGEST_LINE} bytes at most, this line has {len(line)}")
     read = _Line.from_canonical(line)
     facts = read_facts(read.event, read.facts)
-    entry = Entry(read.seq, read.time, read.event, facts, read.previous, read.digest, read.signature)
-    # The facts' own model may write them otherwise, where a default is left out.
-    if entry.line()[:-1] != line:
+    # The facts' own model may write them otherwise, where a default was left out.
+    if _plain(facts) != read.facts:
         raise UsageError("not the canonical encoding of this entry")
-    if _digest(_Content(**_content(entry))) != read.digest:
+    if _digest(_Content(**read.model_dump(exclude={"digest", "signature"}))) != read.digest:
         raise UsageError("its digest is not that of its content")
-    return entry
+    return Entry(read.seq, read.time, read.event, facts, read.previous, read.digest, read.signature)
 
 
 def _digest(content: _Content) -> str:
     return hashlib.sha256(content.canonical()).hexdigest()
 
 
-def _content(entry: Entry) -> dict[str, Any]:
-    return {
-        "seq": entry.seq,
-        "time": entry.time,
-        "event": entry.event,
-        "facts": entry.facts.model_dump(mode="json", exclude_none=True),
-        "previous": entry.previous,
-    }
+def _plain(facts: Facts) -> dict[str, Any]:
+    return facts.model_dump(mode="json", exclude_none=True)

@@ -16,9 +16,9 @@ from typing import Any, Final, NoReturn, Self, cast
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from mpcpriv.audit.entry import NOTHING, Entry, parse, seal
-from mpcpriv.audit.events import Event, Facts, Opened, ReceiptGiven, Recovered, facts_of
+from mpcpriv.audit.events import Event, Facts, Opened, ReceiptGiven, ReceiptReceived, Recovered, facts_of
 from mpcpriv.audit.receipt import Receipt, make_receipt, moment, now
-from mpcpriv.audit.verify import chain_problems, read_entries, split
+from mpcpriv.audit.verify import chain_problems, read
 from mpcpriv.documents import public_key
 from mpcpriv.errors import MpcprivError, PeerRefused, UsageError
 from mpcpriv.types import PartyId
@@ -56,7 +56,9 @@ class AuditLog:
         self._failed: str | None = None
         self._head: Entry
         self._size: int
+        self._digests: list[str] = []
         self._given: dict[tuple[str, int], Receipt] = {}
+        self._kept: set[tuple[str, int]] = set()
         with _refused(path):
             if not path.exists():
                 self._create()
@@ -101,7 +103,10 @@ class AuditLog:
             AuditDamaged: the disk did not take it, or the file was replaced or written to by another; the
                 log takes no more entries until it is opened, and so verified, anew.
         """
-        return self._append(cast("Event", event), facts_of(cast("Event", event), facts))
+        stated = facts_of(cast("Event", event), facts)
+        if isinstance(stated, Opened | Recovered):
+            raise UsageError(f"audit event {event}: only the log itself can tell it")
+        return self._append(cast("Event", event), stated)
 
     def give_receipt(self, owner: str, seq: int, digest: str) -> Receipt:
         """Countersigns the head of a peer's log; the receipt stands in ours before the peer can have it.
@@ -130,9 +135,30 @@ class AuditLog:
             )
         return given
 
+    def keep_receipt(self, receipt: Receipt, signing_key: str) -> None:
+        """Writes down that a peer countersigned a head of this log. The same one again is written once.
+
+        Args:
+            receipt: what the peer sent.
+            signing_key: the peer's signing key, from the agreement.
+
+        Raises:
+            PeerRefused: the peer did not sign it, or it names no entry of this log.
+        """
+        if not receipt.is_signed_by(signing_key):
+            raise PeerRefused(receipt.by, f"{receipt.by} sent a receipt that it did not sign")
+        with self._lock:
+            if (receipt.by, receipt.seq) in self._kept:
+                return
+            try:
+                self._append("receipt-received", ReceiptReceived(receipt=receipt))
+            except UsageError as error:
+                raise PeerRefused(receipt.by, f"{receipt.by} sent a receipt of no use: {error}") from None
+
     def _append(self, event: Event, facts: Facts) -> Entry:
         with self._lock:
             self._check_writable()
+            self._check_receipt(facts)
             entry = seal(self._key, self._head.seq + 1, now(), event, facts, self._head.digest)
             line = entry.line()
             try:
@@ -142,7 +168,6 @@ class AuditLog:
                 # After a failed fsync nobody knows what is on the disk (Rebello et al., ATC 2020).
                 self._fail(f"cannot be written ({error.strerror})")
             self._size += len(line)
-            self._head = entry
             self._note(entry)
             return entry
 
@@ -190,17 +215,17 @@ class AuditLog:
             ) from None
 
     def _read(self) -> None:
-        content = self.path.read_bytes()
-        whole, torn = split(content)
-        found = chain_problems(whole, public_key(self._key), self.owner)
+        content = read(self.path)
+        torn = content.torn
+        found = chain_problems(content.lines, public_key(self._key), self.owner)
         if torn and _is_entry(torn[:-1]):
             # No crash leaves more than a beginning of a line.
             found.append("the newline after the last entry was changed")
         if found:
             more = f" (and {len(found) - 1} more: `mpcpriv audit verify`)" if len(found) > 1 else ""
             raise AuditDamaged(f"{self.path}: {found[0]}{more}")
-        entries = list(read_entries(whole))
-        self._head, self._size = entries[-1], len(whole)
+        entries = content.entries
+        self._size = content.length
         for entry in entries:
             self._note(entry)
         if torn:
@@ -223,9 +248,26 @@ class AuditLog:
         os.fsync(self._file)
 
     def _note(self, entry: Entry) -> None:
+        self._head = entry
+        self._digests.append(entry.digest)
         if isinstance(entry.facts, ReceiptGiven):
             receipt = entry.facts.receipt
             self._given.setdefault((receipt.owner, receipt.seq), receipt)
+        elif isinstance(entry.facts, ReceiptReceived):
+            self._kept.add((entry.facts.receipt.by, entry.facts.receipt.seq))
+
+    def _check_receipt(self, facts: Facts) -> None:
+        """No receipt gets in that `verify` would complain of."""
+        if isinstance(facts, ReceiptGiven):
+            receipt = facts.receipt
+            if receipt.by != self.owner or not receipt.is_signed_by(public_key(self._key)):
+                raise UsageError(f"a receipt by {receipt.by} is none that {self.owner} gives")
+        elif isinstance(facts, ReceiptReceived):
+            receipt = facts.receipt
+            if receipt.owner != self.owner:
+                raise UsageError(f"it is of an entry of {receipt.owner}'s log, not of {self.owner}'s")
+            if receipt.seq >= len(self._digests) or receipt.digest != self._digests[receipt.seq]:
+                raise UsageError(f"entry {receipt.seq} of this log is another one")
 
 
 def _is_entry(line: bytes) -> bool:

@@ -7,7 +7,8 @@ countersigned. What came after the last receipt, only the owner knows.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from mpcpriv.audit import entry as entries_
@@ -39,14 +40,13 @@ def verify(
         UsageError: a file cannot be read.
     """
     keys = dict(peers or {})
-    content = _content(path)
-    whole, torn = split(content)
-    problems = chain_problems(whole, public_key, owner)
-    if torn:
+    content = read(path)
+    problems = chain_problems(content.lines, public_key, owner)
+    if content.torn:
         problems.append(
-            f"the last line has no end: {len(torn)} bytes of an entry that a crash tore, or that was cut"
+            f"the last line has no end: {len(content.torn)} bytes of an entry that a crash tore or somebody cut"
         )
-    entries = list(read_entries(whole))
+    entries = content.entries
     owner = owner or _owner(entries)
     problems += _problems_of_receipts(entries, public_key, keys, owner)
     if owner is not None:
@@ -59,44 +59,72 @@ def verify(
             found, theirs = _peer_log(other, keys)
             problems += found
             receipts += theirs
+    known = _Known(
+        owner,
+        public_key,
+        {entry.seq: entry.digest for entry in entries},
+        {_statement(entry.facts.receipt) for entry in entries if isinstance(entry.facts, ReceiptGiven)},
+    )
     for receipt, where in receipts:
-        problems += _against(entries, receipt, where, public_key, keys, owner)
+        problems += _against(known, receipt, where, keys)
     return list(dict.fromkeys(problems))
 
 
-def split(content: bytes) -> tuple[bytes, bytes]:
-    """The whole lines, and what follows the last newline."""
-    end = content.rfind(b"\n") + 1
-    return content[:end], content[end:]
+@dataclass(frozen=True)
+class Content:
+    """What a file holds.
+
+    Attributes:
+        lines: each whole line as an entry, or why it is none.
+        length: bytes of the whole lines, newlines included.
+        torn: what follows the last newline.
+    """
+
+    lines: list[Entry | UsageError]
+    length: int
+    torn: bytes
+
+    @property
+    def entries(self) -> list[Entry]:
+        """The lines that are entries."""
+        return [line for line in self.lines if isinstance(line, Entry)]
 
 
-def read_entries(whole: bytes) -> Iterator[Entry]:
-    """The lines that are entries."""
-    for line in whole.split(b"\n")[:-1]:
-        try:
-            yield entries_.parse(line)
-        except UsageError:
-            continue
+def read(path: Path) -> Content:
+    """Reads a log as it is, whole or not.
+
+    Raises:
+        UsageError: the file cannot be read.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{path}: the audit log cannot be read ({error.strerror})") from None
+    *lines, torn = content.split(b"\n")
+    return Content([_entry(line) for line in lines], len(content) - len(torn), torn)
 
 
-def chain_problems(whole: bytes, public_key: str, owner: str | None) -> list[str]:
+def _entry(line: bytes) -> Entry | UsageError:
+    try:
+        return entries_.parse(line)
+    except UsageError as error:
+        return error
+
+
+def chain_problems(lines: Iterable[Entry | UsageError], public_key: str, owner: str | None) -> list[str]:
     """What the lines of a log show by themselves.
 
     Args:
-        whole: the lines, each with its newline.
+        lines: as `read` has them.
         public_key: of the owner, base64.
         owner: its name, where it is known.
     """
     problems: list[str] = []
-    if not whole:
-        problems.append("entry 0 is missing: the log holds no whole entry, and every log begins with one")
     before: Entry | None = None
     expected = 0
-    for number, line in enumerate(whole.split(b"\n")[:-1], start=1):
-        try:
-            entry = entries_.parse(line)
-        except UsageError as error:
-            problems.append(f"line {number}, where entry {expected} should be: {error}")
+    for number, entry in enumerate(lines, start=1):
+        if isinstance(entry, UsageError):
+            problems.append(f"line {number}, where entry {expected} should be: {entry}")
             before, expected = None, expected + 1
             continue
         if not entry.is_signed_by(public_key):
@@ -122,6 +150,8 @@ def chain_problems(whole: bytes, public_key: str, owner: str | None) -> list[str
             )
         problems += _opening(entry, public_key, owner)
         before, expected = entry, entry.seq + 1
+    if expected == 0:
+        problems.append("entry 0 is missing: the log holds no whole entry, and every log begins with one")
     return problems
 
 
@@ -170,17 +200,18 @@ def _problems_of_receipts(
 
 def _peer_log(path: Path, peers: Mapping[str, str]) -> tuple[list[str], list[tuple[Receipt, str]]]:
     """What is wrong with a peer's log, and the receipts in it."""
-    whole, torn = split(_content(path))
-    entries = list(read_entries(whole))
+    content = read(path)
+    entries = content.entries
     name = _owner(entries)
     if name is None:
         return [f"{path}: not a log that begins with `opened`"], []
     if name not in peers:
         return [f"{path}: the log of {name}, whose signing key is not given"], []
     problems = [
-        f"{path}, the log of {name}: {problem}" for problem in chain_problems(whole, peers[name], name)
+        f"{path}, the log of {name}: {problem}"
+        for problem in chain_problems(content.lines, peers[name], name)
     ]
-    if torn:
+    if content.torn:
         problems.append(f"{path}, the log of {name}: the last line has no end")
     receipts = [
         (entry.facts.receipt, f"{path}, entry {entry.seq}")
@@ -190,40 +221,44 @@ def _peer_log(path: Path, peers: Mapping[str, str]) -> tuple[list[str], list[tup
     return problems, receipts
 
 
-def _against(
-    entries: list[Entry],
-    receipt: Receipt,
-    where: str,
-    public_key: str,
-    peers: Mapping[str, str],
-    owner: str | None,
-) -> list[str]:
+@dataclass(frozen=True)
+class _Known:
+    """What a receipt from elsewhere is held against: a log's entries, and the receipts that it says it gave."""
+
+    owner: str | None
+    public_key: str
+    digests: dict[int, str]
+    given: set[_Statement]
+
+
+_Statement = tuple[str, int, str]
+
+
+def _statement(receipt: Receipt) -> _Statement:
+    return receipt.owner, receipt.seq, receipt.digest
+
+
+def _against(known: _Known, receipt: Receipt, where: str, peers: Mapping[str, str]) -> list[str]:
     """What a receipt from elsewhere says of this log."""
-    if receipt.by == owner:
+    if receipt.by == known.owner:
         # Ours in a peer's log. Receipts are written down before they are given.
-        given = {entry.facts.receipt for entry in entries if isinstance(entry.facts, ReceiptGiven)}
-        if receipt.is_signed_by(public_key) and receipt not in given:
-            held = f"{where}: {receipt.owner} holds a receipt that {owner} signed at {moment(receipt.time)}"
+        if receipt.is_signed_by(known.public_key) and _statement(receipt) not in known.given:
+            held = (
+                f"{where}: {receipt.owner} holds a receipt that {receipt.by} signed at {moment(receipt.time)}"
+            )
             return [f"{held}, and no such entry is here: this log was cut, or a backup was restored"]
         return []
-    if receipt.owner != owner:
+    if receipt.owner != known.owner:
         return []
     if receipt.by not in peers:
         return [f"{where}: by {receipt.by}, whose signing key is not given"]
     if not receipt.is_signed_by(peers[receipt.by]):
         return [f"{where}: not signed by {receipt.by}"]
     seen = f"{receipt.by} countersigned entry {receipt.seq} at {moment(receipt.time)} ({where})"
-    last = max((entry.seq for entry in entries), default=-1)
+    last = max(known.digests, default=-1)
     if receipt.seq > last:
         return [f"{seen}, and the log ends with entry {last}: its end was cut off, or a backup was restored"]
-    digests = {entry.seq: entry.digest for entry in entries}
-    if digests.get(receipt.seq, receipt.digest) != receipt.digest:
+    # Where the entry itself cannot be read, that has been said.
+    if known.digests.get(receipt.seq, receipt.digest) != receipt.digest:
         return [f"{seen}, and another one stands there: rewritten, or a backup was restored and written on"]
     return []
-
-
-def _content(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise UsageError(f"{path}: the audit log cannot be read ({error.strerror})") from None
