@@ -23,8 +23,8 @@ PUBLIC_KEY_BYTES: Final = 32
 SIGNATURE_BYTES: Final = 64
 
 
-class Document(BaseModel):
-    """Part of a document: frozen, strict, without unknown fields."""
+class Canonical(BaseModel):
+    """What has one encoding: frozen, strict, without unknown fields."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -38,10 +38,6 @@ class Document(BaseModel):
             return rfc8785.dumps(self.model_dump(mode="json", exclude_none=True))
         except rfc8785.CanonicalizationError as error:
             raise UsageError(f"a number cannot be written exactly as JSON ({error}); use another") from None
-
-    def digest(self) -> str:
-        """SHA-256 of the canonical bytes, in hexadecimal."""
-        return hashlib.sha256(self.canonical()).hexdigest()
 
     @classmethod
     def from_canonical(cls, data: bytes) -> Self:
@@ -57,6 +53,14 @@ class Document(BaseModel):
         if document.canonical() != data:
             raise UsageError(f"not the canonical encoding of this {cls.__name__.lower()}")
         return document
+
+
+class Document(Canonical):
+    """Part of a document."""
+
+    def digest(self) -> str:
+        """SHA-256 of the canonical bytes, in hexadecimal."""
+        return hashlib.sha256(self.canonical()).hexdigest()
 
 
 def public_key(key: Ed25519PrivateKey) -> str:

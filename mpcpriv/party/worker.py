@@ -7,6 +7,7 @@ import ctypes
 import multiprocessing.spawn
 import os
 import queue
+import resource
 import signal
 import sys
 import threading
@@ -78,11 +79,14 @@ class Worker:
         if not isinstance(setup, Setup):
             raise TypeError(f"expected the set-up first, not {type(setup).__name__}")
         os.environ[INSIDE] = setup.identity.party
+        if setup.memory is not None:
+            # Data, not address space: libraries and their threads reserve much more than they use.
+            resource.setrlimit(resource.RLIMIT_DATA, (setup.memory, setup.memory))
         ports: list[GrpcServerPort] = []
 
         def start() -> Program:
             # The port first: the others learn it while this process imports torch.
-            ports.append(GrpcServerPort.bind(setup.identity, setup.members, "127.0.0.1:0"))
+            ports.append(GrpcServerPort.bind(setup.identity, setup.members, setup.listen))
             self._channel.send(Bound(ports[0].port))
             threading.Thread(target=self._listen, name="launcher", daemon=True).start()
             program = _read_program(setup)
