@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from mpcpriv import __version__
-from mpcpriv.cli import demo, doctor, init, launch
+from mpcpriv.cli import agreement_add, demo, doctor, init, job, launch
 from mpcpriv.errors import MpcprivError, UsageError
 
 EXIT_FAILED = 1
@@ -45,6 +45,11 @@ def main(
 
 commands.command("launch", context_settings=launch.CONTEXT)(launch.launch)
 commands.command("init")(init.init)
+agreements = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
+agreements.command("add")(agreement_add.add)
+agreements.command("list")(agreement_add.held)
+commands.add_typer(agreements, name="agreement", help="Data-sharing agreements.")
+commands.add_typer(job.commands, name="job")
 commands.command("doctor")(doctor.doctor)
 commands.command("demo")(demo.demo)
 

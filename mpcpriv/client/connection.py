@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from pydantic import ValidationError
 
@@ -26,6 +26,8 @@ from mpcpriv.job.toml import LIFETIME, read_job
 from mpcpriv.party import wire
 from mpcpriv.party.config import Party, read_party
 from mpcpriv.v1 import control_pb2
+
+_STATES: Final[tuple[str, ...]] = STATES
 
 
 @dataclass(frozen=True)
@@ -194,13 +196,13 @@ class Connection:
             agreement: only those under the agreement of this id.
             limit: at most so many; 0 is the daemon's own limit, 100.
         """
-        states = (state,) if isinstance(state, str) else tuple(state)
+        states: tuple[str, ...] = (state,) if isinstance(state, str) else tuple(state)
         for one in states:
-            if one not in STATES:
-                raise UsageError(f"state {one!r}: there are {', '.join(STATES)}")
+            if one not in _STATES:
+                raise UsageError(f"state {one!r}: there are {', '.join(_STATES)}")
         request = control_pb2.JobFilter(
             pending=pending,
-            state=[control_pb2.PROPOSED + STATES.index(one) for one in states],
+            state=[control_pb2.PROPOSED + _STATES.index(one) for one in states],
             agreement=agreement,
             limit=limit,
         )
@@ -314,8 +316,8 @@ class Handle:
         return result
 
     def document(self) -> dict[str, Any]:
-        """All that was released: the result, the statement of what was released to whom, the job's digest, and
-        the salt that makes the digest in the members' records tell nothing.
+        """All that was released: the result, the statement of what was released to whom, the job's digest,
+        and the salt without which the result's digest in the members' records tells nothing.
 
         Raises:
             UsageError: there is none here: the job has not finished, or this party is no recipient.

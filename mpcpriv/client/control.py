@@ -7,7 +7,6 @@ the trust anchor on both sides, so nobody else is asked and nobody else may ask.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Final
 
 from google.protobuf.message import Message
@@ -15,7 +14,7 @@ from google.protobuf.message import Message
 from mpcpriv.errors import DaemonError, MpcprivError, UsageError
 from mpcpriv.party import wire
 from mpcpriv.party.config import Party
-from mpcpriv.transport.grpc import grpc  # type: ignore[attr-defined]  # set up there before it is imported
+from mpcpriv.transport.grpc import grpc  # set up there before it is imported
 
 ANSWER: Final = 20.0
 """Seconds within which a daemon answers; watching takes as long as the job."""
@@ -91,8 +90,8 @@ class Control:
             return UsageError(said or f"{daemon} refuses this and does not say why")
         if code == codes.UNAVAILABLE and ("handshake" in said.lower() or "certificate" in said.lower()):
             return DaemonError(
-                f"{self.address} answers, but does not show the certificate that {self._config} names, so it is "
-                f"not {self._name}'s daemon; correct the address, or start the daemon with this certificate"
+                f"{self.address} answers, but not with the certificate that {self._config} names, so it is not "
+                f"{self._name}'s daemon; correct the address, or start the daemon with this certificate"
             )
         if code == codes.UNAVAILABLE:
             return DaemonError(
