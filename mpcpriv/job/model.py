@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Final
+from typing import Annotated, Any, ClassVar, Final
 
 from pydantic import AfterValidator, Field
 
@@ -14,7 +14,23 @@ from mpcpriv.types import PartyId
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
 """A name of an agreement, a data set, an analysis, a purpose."""
 Column = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f]+$")]
-Value = bool | int | float | str | list[bool] | list[int] | list[float] | list[str]
+Text = Annotated[str, Field(max_length=10_000)]
+
+_EXACT: Final = 2**53
+
+
+def _exact(value: Any) -> Any:
+    """Beyond 2^53 a whole float would come back from JSON as an integer that JSON has no place for."""
+    for number in value if isinstance(value, list) else [value]:
+        if isinstance(number, int | float) and not -_EXACT < number < _EXACT:
+            raise ValueError("a number must be between -2^53 and 2^53")
+    return value
+
+
+Scalar = Annotated[bool | int | float | Text, AfterValidator(_exact)]
+Value = Annotated[
+    bool | int | float | Text | list[bool] | list[int] | list[float] | list[Text], AfterValidator(_exact)
+]
 """A parameter's value."""
 
 
@@ -83,6 +99,8 @@ class Job(Document):
         expires: when a job that has not begun by then is refused.
         nonce: 16 random bytes in hexadecimal: two jobs that ask the same are two jobs.
     """
+
+    noun: ClassVar[str] = "job"
 
     agreement: Name
     version: Annotated[int, Field(ge=1, le=2**31)]
