@@ -1,24 +1,24 @@
 """`party.toml`: a member's own name, keys, data and daemon, and how `mpcpriv init` makes them.
 
-    name = "alice"
-    key = "tls.key"                    # relative to this file; readable by its owner only
-    certificate = "tls.crt"            # what the other members know this one by
-    signing_key = "signing.key"        # Ed25519; signs agreements, jobs and records
+name = "alice"
+key = "tls.key"                    # relative to this file; readable by its owner only
+certificate = "tls.crt"            # what the other members know this one by
+signing_key = "signing.key"        # Ed25519; signs agreements, jobs and records
 
-    [daemon]                           # optional: `mpcpriv party serve`
-    listen = "0.0.0.0:9400"            # other daemons and the own client come here
-    state = "state.sqlite"             # or a URL, as "postgresql+psycopg://..."
-    audit = "audit.jsonl"
-    data_host = "alice.example"        # where the other members reach this member's workers
-    concurrent_jobs = 1
-    memory_gb = 8                      # of data, for each worker
-    minutes = 60                       # that a job may wait for its members, and then run
+[daemon]                           # optional: `mpcpriv party serve`
+listen = "0.0.0.0:9400"            # other daemons and the own client come here
+state = "state.sqlite"             # or a URL, as "postgresql+psycopg://..."
+audit = "audit.jsonl"
+data_host = "alice.example"        # where the other members reach this member's workers
+concurrent_jobs = 1
+memory_gb = 8                      # of data, for each worker
+minutes = 60                       # that a job may wait for its members, and then run
 
-    [control]                          # optional: where the own client reaches the daemon
-    socket = "127.0.0.1:9400"
+[control]                          # optional: where the own client reaches the daemon
+socket = "127.0.0.1:9400"
 
-    [data]                             # where the data sets of agreements are
-    patients = "patients.csv"
+[data]                             # where the data sets of agreements are
+patients = "patients.csv"
 """
 
 from __future__ import annotations
