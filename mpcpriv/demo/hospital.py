@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -61,7 +62,7 @@ def hospital(recipe: Recipe) -> Outcome:
     # Late: torch and CrypTen, which the process that launches the hospitals does not need.
     import torch
 
-    from mpcpriv.demo.training import fold, standardise, train
+    from mpcpriv.analyses.logistic_regression import fold, standardise, train
     from mpcpriv.engine.encoding import decode
     from mpcpriv.engine.session import current
     from mpcpriv.engine.tensor import SharedTensor
@@ -84,7 +85,7 @@ def hospital(recipe: Recipe) -> Outcome:
         print("standardises with the others; means and spreads stay secret", flush=True)
     x, mean, per_spread = standardise(everybody[:, :-1])
     progress = Progress(recipe, s, began)
-    weights = train(x, everybody[:, -1], recipe.steps, recipe.penalty, progress.show)
+    weights, _ = train(x, everybody[:, -1], progress.steps(), recipe.penalty)
     model = fold(weights, mean, per_spread)
     # The one opening: 31 numbers, to all three hospitals, as they have agreed.
     opened = s.open_to("the model, to all hospitals", model.share, list(range(s.size)))
@@ -99,7 +100,13 @@ class Progress:
     def __init__(self, recipe: Recipe, s: Session, began: float) -> None:
         self._recipe, self._session, self._began = recipe, s, began
 
-    def show(self, step: int) -> None:
+    def steps(self) -> Iterator[int]:
+        """0 .. steps - 1; shows each that is done."""
+        for step in range(self._recipe.steps):
+            yield step
+            self._show(step + 1)
+
+    def _show(self, step: int) -> None:
         """Shows that a step is done; they count from 1."""
         s, steps = self._session, self._recipe.steps
         if s.rank != 0:
