@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from mpcpriv import __version__
-from mpcpriv.cli import demo, doctor, init, launch, party
+from mpcpriv.cli import audit, demo, doctor, init, launch, party
 from mpcpriv.errors import MpcprivError, UsageError
 
 EXIT_FAILED = 1
@@ -48,6 +48,7 @@ commands.command("init")(init.init)
 commands.command("doctor")(doctor.doctor)
 commands.command("demo")(demo.demo)
 commands.add_typer(party.party, name="party")
+commands.add_typer(audit.audit)
 
 
 def app() -> None:

@@ -12,7 +12,9 @@ party = typer.Typer(help="This member's daemon.", no_args_is_help=True)
 
 @party.command("serve")
 def serve(
-    config: Annotated[Path, typer.Option("--config", help="The member's own party.toml.")] = Path("party.toml"),
+    config: Annotated[Path, typer.Option("--config", help="The member's own party.toml.")] = Path(
+        "party.toml"
+    ),
 ) -> None:
     """Run this member's daemon until it is told to stop (Ctrl-C, SIGTERM).
 

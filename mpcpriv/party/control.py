@@ -10,9 +10,8 @@ from typing import Any, Final
 import structlog
 from google.protobuf.message import Message
 
-from mpcpriv.errors import UsageError
 from mpcpriv.audit.log import AuditLog
-from mpcpriv.job.signed import SignedJob
+from mpcpriv.errors import UsageError
 from mpcpriv.party import wire
 from mpcpriv.party.desk import Desk
 from mpcpriv.party.held import Agreements, Held
@@ -144,7 +143,9 @@ class Control:
 
     def list_agreements(self, _: Any) -> Message:
         """All agreements."""
-        return _message(_pb.AgreementList(agreements=[self._summary(held) for held in self._agreements.all()]))
+        return _message(
+            _pb.AgreementList(agreements=[self._summary(held) for held in self._agreements.all()])
+        )
 
     def submit(self, request: Any) -> Message:
         """Proposes a job."""

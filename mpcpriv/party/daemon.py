@@ -55,7 +55,7 @@ class Daemon:
         config = party.daemon
         if config is None:
             raise UsageError(
-                f"{party.path}: [daemon]: missing; write [daemon] and listen = \"host:port\" into the file"
+                f'{party.path}: [daemon]: missing; write [daemon] and listen = "host:port" into the file'
             )
         key = party.signing_key()
         self._config = config

@@ -36,7 +36,9 @@ LONGEST_REASON = 2000
 def plain(reason: str) -> str:
     """A reason as one printable line of bounded length."""
     words = " ".join(reason.split())
-    return "".join(letter if letter.isprintable() else "?" for letter in words)[:LONGEST_REASON] or "no reason"
+    return (
+        "".join(letter if letter.isprintable() else "?" for letter in words)[:LONGEST_REASON] or "no reason"
+    )
 
 
 class Mismatched(UsageError):
@@ -161,9 +163,7 @@ class Desk:
         """Notes that the result was handed to this member's own client."""
         self._audit.append("fetched", job=job.digest, by=self.me, output_digest=output)
 
-    def succeed(
-        self, job: StoredJob, inputs: str | None, output: str | None, result: bytes | None
-    ) -> None:
+    def succeed(self, job: StoredJob, inputs: str | None, output: str | None, result: bytes | None) -> None:
         """This member's part is done; `result` is what was released to it."""
         held = self._agreements.get(job.agreement)
         with self._lock:
@@ -257,9 +257,7 @@ class Desk:
     # -- how it is written
 
     def _record(self, held: Held, job: str, body: Body) -> SignedRecord:
-        return SignedRecord.sign(
-            Record(agreement=held.digest, job=job, member=self.me, body=body), self._key
-        )
+        return SignedRecord.sign(Record(agreement=held.digest, job=job, member=self.me, body=body), self._key)
 
     def _write(self, job: StoredJob, body: Body, result: bytes | None = None) -> None:
         held = self._agreements.get(job.agreement)
@@ -290,9 +288,7 @@ class Desk:
         )
         log.info("proposed", job=job.digest(), submitter=job.submitter, agreement=job.agreement)
 
-    def _decided(
-        self, job: str, by: str, *, accept: bool, reasons: list[str], steward: bool
-    ) -> None:
+    def _decided(self, job: str, by: str, *, accept: bool, reasons: list[str], steward: bool) -> None:
         self._audit.append(
             "decided",
             job=job,

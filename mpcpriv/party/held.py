@@ -123,7 +123,9 @@ class Agreements:
 
     def newest(self, name: str) -> int:
         """The highest version of that name; 0 if there is none."""
-        return max((h.signed.agreement.version for h in self.all() if h.signed.agreement.id == name), default=0)
+        return max(
+            (h.signed.agreement.version for h in self.all() if h.signed.agreement.id == name), default=0
+        )
 
     def certificates(self) -> tuple[Certificate, ...]:
         """Of everyone who may come in, this member first."""

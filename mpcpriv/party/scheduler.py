@@ -14,7 +14,7 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -23,7 +23,6 @@ import structlog
 
 from mpcpriv import analyses
 from mpcpriv.agreement.admit import LedgerView, Refusal, admit
-from mpcpriv.errors import UsageError
 from mpcpriv.job.model import Job
 from mpcpriv.job.signed import SignedJob
 from mpcpriv.party.config import DaemonConfig, Party
@@ -74,7 +73,9 @@ class Standing:
     @property
     def ready(self) -> dict[str, str]:
         """Where workers listen, by member."""
-        return {record.member: record.body.address for record in self.records if isinstance(record.body, Ready)}
+        return {
+            record.member: record.body.address for record in self.records if isinstance(record.body, Ready)
+        }
 
     @property
     def begun(self) -> bool:
@@ -208,7 +209,11 @@ class Scheduler:
 
     def _countersign(self, job: Standing) -> None:
         """Receipts for the others' outcomes; then nothing may be left to do."""
-        signed = {r.body.receipt.owner for r in job.records if r.member == job.me and isinstance(r.body, Countersigned)}
+        signed = {
+            r.body.receipt.owner
+            for r in job.records
+            if r.member == job.me and isinstance(r.body, Countersigned)
+        }
         ended = {r.member: r.body for r in job.records if isinstance(r.body, Outcome)}
         for member, outcome in ended.items():
             if member != job.me and member not in signed:
