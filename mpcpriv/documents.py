@@ -143,9 +143,10 @@ class Document(Canonical):
         return hashlib.sha256(self.canonical()).hexdigest()
 
 
-def public_key(key: Ed25519PrivateKey) -> str:
+def public_key(key: Ed25519PrivateKey | Ed25519PublicKey) -> str:
     """The public half, base64 of 32 bytes."""
-    raw = key.public_key().public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
+    public = key.public_key() if isinstance(key, Ed25519PrivateKey) else key
+    raw = public.public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
     return base64.b64encode(raw).decode()
 
 

@@ -44,7 +44,7 @@ def verify(
     problems = chain_problems(content.lines, public_key, owner)
     if content.torn:
         problems.append(
-            f"the last line has no end: {len(content.torn)} bytes of an entry that a crash tore or somebody cut"
+            f"the last line has no end: {len(content.torn)} bytes of an entry, torn by a crash or cut"
         )
     entries = content.entries
     owner = owner or _owner(entries)
@@ -56,9 +56,9 @@ def verify(
         if isinstance(other, Receipt):
             receipts.append((other, "a receipt"))
         else:
-            found, theirs = _peer_log(other, keys)
-            problems += found
-            receipts += theirs
+            theirs = read(other)
+            problems += [f"{other}, {problem}" for problem in _problems_of_peer(theirs, keys)]
+            receipts += [(receipt, f"{other}, entry {seq}") for seq, receipt in _receipts(theirs)]
     known = _Known(
         owner,
         public_key,
@@ -68,6 +68,34 @@ def verify(
     for receipt, where in receipts:
         problems += _against(known, receipt, where, keys)
     return list(dict.fromkeys(problems))
+
+
+def countersigned(
+    path: Path, peers: Mapping[str, str], others: Iterable[Path | Receipt] = ()
+) -> dict[str, int]:
+    """Up to which entry each peer has countersigned a log, by its own receipts and those in `others`.
+
+    Raises:
+        UsageError: a file cannot be read.
+    """
+    content = read(path)
+    owner = _owner(content.entries)
+    digests = {entry.seq: entry.digest for entry in content.entries}
+    receipts = [receipt for _, receipt in _receipts(content)]
+    for other in others:
+        receipts += (
+            [other] if isinstance(other, Receipt) else [receipt for _, receipt in _receipts(read(other))]
+        )
+    reached: dict[str, int] = {}
+    for receipt in receipts:
+        if (
+            receipt.owner == owner
+            and receipt.by in peers
+            and digests.get(receipt.seq) == receipt.digest
+            and receipt.is_signed_by(peers[receipt.by])
+        ):
+            reached[receipt.by] = max(receipt.seq, reached.get(receipt.by, -1))
+    return reached
 
 
 @dataclass(frozen=True)
@@ -198,32 +226,30 @@ def _problems_of_receipts(
     return problems
 
 
-def _peer_log(path: Path, peers: Mapping[str, str]) -> tuple[list[str], list[tuple[Receipt, str]]]:
-    """What is wrong with a peer's log, and the receipts in it."""
-    content = read(path)
-    entries = content.entries
-    name = _owner(entries)
+def _problems_of_peer(content: Content, peers: Mapping[str, str]) -> list[str]:
+    name = _owner(content.entries)
     if name is None:
-        return [f"{path}: not a log that begins with `opened`"], []
+        return ["a log without its first entry: nobody knows whose it is"]
     if name not in peers:
-        return [f"{path}: the log of {name}, whose signing key is not given"], []
-    problems = [
-        f"{path}, the log of {name}: {problem}"
-        for problem in chain_problems(content.lines, peers[name], name)
-    ]
+        return [f"the log of {name}, whose signing key is not given"]
+    problems = chain_problems(content.lines, peers[name], name)
     if content.torn:
-        problems.append(f"{path}, the log of {name}: the last line has no end")
-    receipts = [
-        (entry.facts.receipt, f"{path}, entry {entry.seq}")
-        for entry in entries
+        problems.append("the last line has no end")
+    return [f"the log of {name}: {problem}" for problem in problems]
+
+
+def _receipts(content: Content) -> list[tuple[int, Receipt]]:
+    """All receipts in a log, each with the number of its entry."""
+    return [
+        (entry.seq, entry.facts.receipt)
+        for entry in content.entries
         if isinstance(entry.facts, ReceiptGiven | ReceiptReceived)
     ]
-    return problems, receipts
 
 
 @dataclass(frozen=True)
 class _Known:
-    """What a receipt from elsewhere is held against: a log's entries, and the receipts that it says it gave."""
+    """What a receipt from elsewhere is held against: a log's entries and receipts."""
 
     owner: str | None
     public_key: str

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from mpcpriv import __version__
-from mpcpriv.cli import agreement_add, demo, doctor, init, job, launch
+from mpcpriv.cli import agreement_add, audit, demo, doctor, init, job, launch, party
 from mpcpriv.errors import MpcprivError, UsageError
 
 EXIT_FAILED = 1
@@ -52,6 +52,8 @@ commands.add_typer(agreements, name="agreement", help="Data-sharing agreements."
 commands.add_typer(job.commands, name="job")
 commands.command("doctor")(doctor.doctor)
 commands.command("demo")(demo.demo)
+commands.add_typer(party.party, name="party")
+commands.add_typer(audit.audit)
 
 
 def app() -> None:
