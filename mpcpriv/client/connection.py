@@ -197,12 +197,13 @@ class Connection:
             limit: at most so many; 0 is the daemon's own limit, 100.
         """
         states: tuple[str, ...] = (state,) if isinstance(state, str) else tuple(state)
-        for one in states:
-            if one not in _STATES:
-                raise UsageError(f"state {one!r}: there are {', '.join(_STATES)}")
+        for name in states:
+            if name not in _STATES:
+                raise UsageError(f"state {name!r}: there are {', '.join(_STATES)}")
+        numbers: Any = [control_pb2.PROPOSED + _STATES.index(name) for name in states]
         request = control_pb2.JobFilter(
             pending=pending,
-            state=[control_pb2.PROPOSED + _STATES.index(one) for one in states],
+            state=numbers,
             agreement=agreement,
             limit=limit,
         )

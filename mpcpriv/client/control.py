@@ -90,8 +90,8 @@ class Control:
             return UsageError(said or f"{daemon} refuses this and does not say why")
         if code == codes.UNAVAILABLE and ("handshake" in said.lower() or "certificate" in said.lower()):
             return DaemonError(
-                f"{self.address} answers, but not with the certificate that {self._config} names, so it is not "
-                f"{self._name}'s daemon; correct the address, or start the daemon with this certificate"
+                f"{self.address} answers, but not with the certificate that {self._config} names, so it is "
+                f"not {self._name}'s daemon; correct the address, or start the daemon with this certificate"
             )
         if code == codes.UNAVAILABLE:
             return DaemonError(
