@@ -119,7 +119,7 @@ class Control:
         except Unknown as error:
             raise Refused(_CODE.FAILED_PRECONDITION, str(error)) from None
         except Contradiction as error:
-            log.error("a member contradicts itself", job=record.job, member=record.member, why=str(error))
+            log.warning("a member contradicts itself", job=record.job, member=record.member, why=str(error))
             raise Refused(_CODE.ALREADY_EXISTS, str(error)) from None
         return _message(_pb.Delivered())
 

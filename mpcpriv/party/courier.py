@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import structlog
 
@@ -90,7 +90,7 @@ class Courier:
             self._wake.clear()
             letters = self._state.outbox(self.peer.key)
             # A record that must wait for another member's does not keep back what comes after it.
-            done = [self._send(letter) for letter in letters if not self._over]
+            done = [self._send(letter) for letter in letters]
             if any(done):
                 pause = _FIRST_PAUSE
             if letters and not all(done):
@@ -100,16 +100,16 @@ class Courier:
                 self._wake.wait()
 
     def _send(self, letter: Letter) -> bool:
+        if self._over:
+            return False
         message = control_pb2.SignedRecord(record=letter.record, signature=letter.signature)
         try:
             self._deliver(message, timeout=_CALL_SECONDS)
         except (grpc.RpcError, ValueError) as error:  # ValueError: the channel was closed meanwhile
-            code = error.code() if isinstance(error, grpc.RpcError) else None
-            if self._over:
-                return False
+            refusal: Any = error if isinstance(error, grpc.RpcError) else None
+            code = refusal.code() if refusal is not None else None
             if code in _FOR_EVER:
-                details = error.details()
-                log.warning("a peer will not take a record", peer=self.peer.name, why=details)
+                log.warning("a peer will not take a record", peer=self.peer.name, why=refusal.details())
             else:
                 if self._said != str(code):
                     log.info("a peer cannot take records now", peer=self.peer.name, code=str(code))

@@ -203,7 +203,7 @@ class Desk:
             try:
                 receipt = self._audit.give_receipt(member, head.sequence, head.entry)
             except PeerRefused as error:
-                log.error("a peer's audit log has two histories", job=job.digest, why=str(error))
+                log.warning("a peer's audit log has two histories", job=job.digest, why=str(error))
                 return
             self._write(job, Countersigned(receipt=receipt))
 

@@ -22,6 +22,7 @@ from mpcpriv.transport.base import Transport
 if TYPE_CHECKING:
     import numpy as np
 
+    from mpcpriv.engine.loop import Watcher
     from mpcpriv.engine.session import Session
     from mpcpriv.release import Result
 
@@ -81,6 +82,10 @@ class JobProgram:
     newest: int
     releases: Mapping[str, int]
 
+    def watch(self, watcher: Watcher) -> None:
+        """Has `watcher` told of progress, in the place of stderr."""
+        object.__setattr__(self, "_watcher", watcher)
+
     def load(self) -> None:
         """Imports and reads all that may fail for local reasons.
 
@@ -135,6 +140,7 @@ class JobProgram:
             )
         salt = secrets.token_bytes(SALT_BYTES)
         session = engine.join(transport)
+        session.progress = getattr(self, "_watcher", session.progress)
         result, statement = compute(session, admitted, analysis, own)
         report = RunReport(
             result=result.canonical() if result else None,

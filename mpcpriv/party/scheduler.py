@@ -300,7 +300,7 @@ class Scheduler:
             self._desk.succeed(stored, report.input_digest, report.output_digest, report.result)
 
     def _releases(self, asking: StoredJob, held: Held) -> Mapping[str, int]:
-        """By data set, how many results were or may still be released under this agreement, in any version."""
+        """By data set, how many results were or may yet be released under this agreement, in any version."""
         counts: dict[str, int] = {}
         for stored in self._state.jobs():
             other = self._agreements.get(stored.agreement)
