@@ -53,7 +53,7 @@ def run(output: Path | None = None) -> Comparison:
     features, labels = table.load()
     *rows, held_out = table.split(labels)
     hospitals = NAMES[: len(rows)]
-    with tempfile.TemporaryDirectory(prefix="mpcpriv-demo-") as name, ExitStack() as stack:
+    with tempfile.TemporaryDirectory(prefix="mpcpriv-demo-") as name:
         folder = Path(name)
         _introduce(console, hospitals, rows, held_out)
         seats = site.settle(folder, hospitals)
@@ -61,16 +61,17 @@ def run(output: Path | None = None) -> Comparison:
             table.write(folder / hospital / "patients.csv", own, features, labels)
         signed = _agree(console, folder, seats)
         members = [seat.name for seat in seats]
-        stack.enter_context(site.daemons(folder, members))
-        connections = {one: stack.enter_context(connect(folder / one / FILE)) for one in members}
-        for connection in connections.values():
-            connection.add_agreement(folder / f"{study.NAME}{SUFFIX}")
-        console.print("Each member's daemon runs, and holds its own copy of it.\n")
-
-        _refused(console, connections, folder)
-        result = _trained(console, connections, folder)
+        with ExitStack() as stack:
+            stack.enter_context(site.daemons(folder, members))
+            connections = {one: stack.enter_context(connect(folder / one / FILE)) for one in members}
+            for connection in connections.values():
+                connection.add_agreement(folder / f"{study.NAME}{SUFFIX}")
+            console.print("Each member's daemon runs, and holds its own copy of it.\n")
+            _refused(console, connections, folder)
+            result = _trained(console, connections, folder)
         comparison = compare(result, features, labels, np.concatenate(rows), held_out)
         _report(console, comparison)
+        # Only now: daemons that have stopped have delivered their last countersignatures.
         _verify(console, folder, members, signed)
         if output is not None:
             _keep(console, output, folder, members, result, comparison)
@@ -224,9 +225,13 @@ def _verify(console: Console, folder: Path, members: Sequence[str], signed: Sign
             raise MpcprivError(f"{name}'s audit log does not verify: {'; '.join(problems)}")
         entries = len((folder / name / AUDIT).read_bytes().splitlines())
         console.print(f"  {name:<7} {entries:>3} entries in its audit log: [green]verified[/]")
-    console.print(
-        "\n  chained, signed, and countersigned by the others: a change, a gap or a cut end would show"
-    )
+    forged = folder / "forged.jsonl"
+    whole = (folder / members[0] / AUDIT).read_bytes()
+    forged.write_bytes(whole.replace(b'"refuse"', b'"accept"', 1))
+    found = verify(forged, keys[members[0]], owner=members[0])
+    if not found:
+        raise MpcprivError("a forged audit log verifies: this is a fault in mpcpriv; please report it")
+    console.print(f"\n  a copy with one word changed does not: {escape(found[0])}")
 
 
 def _keep(
