@@ -34,7 +34,7 @@ def _declared() -> Mapping[str, EntryPoint]:
         first = found.setdefault(point.name, point)
         if first.value != point.value:
             raise UsageError(
-                f"analysis {point.name}: both {first.module} and {point.module} declare it; uninstall one of them"
+                f"analysis {point.name}: both {first.module} and {point.module} declare it; uninstall one"
             )
     return dict(sorted(found.items()))
 
@@ -87,12 +87,13 @@ def digest(analysis: str) -> str:
 def _digest(module: str) -> str:
     try:
         spec = importlib.util.find_spec(module)
-        origin = Path(spec.origin) if spec and spec.has_location and spec.origin else None
     except (ImportError, ValueError):
-        origin = None
+        spec = None
+    origin = Path(spec.origin) if spec and spec.has_location and spec.origin else None
     if origin is None or not origin.is_file():
         raise UsageError(f"module {module}: its source files cannot be found; reinstall its package")
-    package = module if spec and spec.submodule_search_locations is not None else module.rpartition(".")[0]
+    whole = spec is not None and spec.submodule_search_locations is not None
+    package = module if whole else module.rpartition(".")[0]
     alone = not package or package == _HOME
     files = [origin] if alone else [path for path in origin.parent.rglob("*") if _is_code(path)]
     total = hashlib.sha256()
