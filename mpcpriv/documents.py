@@ -91,7 +91,7 @@ class Canonical(BaseModel):
 
     def to_toml(self) -> str:
         """The document as TOML, from which `from_toml` makes an equal one; without comments."""
-        # TOML reads the line ends of a multi-line string as it likes, so carriage returns are written escaped.
+        # TOML reads the line ends of a multi-line string as it likes, so carriage returns are escaped.
         several = b"\\r" not in self.canonical()
         return tomli_w.dumps(self.model_dump(exclude_none=True), multiline_strings=several)
 

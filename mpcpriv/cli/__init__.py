@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from mpcpriv import __version__
-from mpcpriv.cli import agreement_add, audit, demo, doctor, init, job, launch, party
+from mpcpriv.cli import agreement, agreement_add, audit, demo, doctor, init, job, launch, party
 from mpcpriv.errors import MpcprivError, UsageError
 
 EXIT_FAILED = 1
@@ -43,17 +43,17 @@ def main(
     """Compute on the joint data of organisations that may not show each other their rows."""
 
 
+agreement.commands.command("add")(agreement_add.add)
+agreement.commands.command("list")(agreement_add.held)
+
+commands.command("demo")(demo.demo)
 commands.command("launch", context_settings=launch.CONTEXT)(launch.launch)
 commands.command("init")(init.init)
-agreements = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
-agreements.command("add")(agreement_add.add)
-agreements.command("list")(agreement_add.held)
-commands.add_typer(agreements, name="agreement", help="Data-sharing agreements.")
+commands.add_typer(agreement.commands, name="agreement")
 commands.add_typer(job.commands, name="job")
-commands.command("doctor")(doctor.doctor)
-commands.command("demo")(demo.demo)
 commands.add_typer(party.party, name="party")
 commands.add_typer(audit.audit)
+commands.command("doctor")(doctor.doctor)
 
 
 def app() -> None:
