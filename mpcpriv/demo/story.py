@@ -184,13 +184,14 @@ def _follow(console: Console, handle: Handle) -> None:
     """A line per step. The loss is not in it: nobody knows the loss."""
     blocks = (sys.stdout.encoding or "").lower().startswith("utf")
     full, empty = ("\u2588", "\u2591") if blocks else ("#", ".")
-    began, shown = time.perf_counter(), ""
+    began, shown, computing = time.perf_counter(), "", False
     for view in handle.watch(_WAIT, show=False):
         line = ""
         for loop in view.progress[:1]:
             done = _BAR * loop.done // max(loop.turns, 1)
             line = f"{full * done + empty * (_BAR - done)} {loop.name}: step {loop.done} of {loop.turns}"
-        if not view.progress and not view.ended:
+        computing |= bool(view.progress)
+        if not computing and not view.ended:
             ready = [part.member for part in view.parts if part.ready]
             line = f"{view.state}" + (f", {', '.join(ready)} ready" if ready else "")
         if line and line != shown:
