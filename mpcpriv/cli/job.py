@@ -293,7 +293,7 @@ def _planned(plan: JobPlan) -> list[str]:
         ("WAN", 0.04, 1e8, "40 ms, 100 Mbit/s"),
     ):
         lines.append(
-            f"seconds  {plan.seconds(trip, speed):>14,.1f}  on a {name} ({line}), and computing on top"
+            f"seconds  {plan.seconds(trip, speed):>14,.2f}  on a {name} ({line}), and computing on top"
         )
     return [*lines, "", "Who could learn what", *(f"  {who}: {what}" for who, what in plan.learns)]
 
