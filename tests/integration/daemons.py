@@ -187,7 +187,9 @@ class Sites(dict[str, Site]):
             "signing_key": public_key(party.signing_key()),
         }
 
-    def job(self, submitter: str, agreement: str = "study", owners: Sequence[str] = OWNERS, **changes: Any) -> SignedJob:
+    def job(
+        self, submitter: str, agreement: str = "study", owners: Sequence[str] = OWNERS, **changes: Any
+    ) -> SignedJob:
         content = {
             "agreement": agreement,
             "version": 1,
