@@ -227,7 +227,7 @@ def test_who_may_call_what(sites: Sites) -> None:
 
 
 def test_an_agreement_that_is_not_signed_by_all_is_not_held(sites: Sites) -> None:
-    signed = sites.agree()
+    signed = sites.agree(name="another")
     document = pb.AgreementDocument(document=signed.to_bytes())
     assert sites["alice"].client(wire.ADD_AGREEMENT, document).newest  # twice is once
     missing = {name: mark for name, mark in signed.signatures.items() if name != "carol"}
