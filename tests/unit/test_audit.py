@@ -10,9 +10,10 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from typer.testing import CliRunner
 
-from mpcpriv.audit.events import EVENTS
+from mpcpriv.audit.entry import NOTHING, seal
+from mpcpriv.audit.events import EVENTS, Event, Facts, Opened, ReceiptGiven, ReceiptReceived, facts_of
 from mpcpriv.audit.log import AuditLog
-from mpcpriv.audit.receipt import make_receipt
+from mpcpriv.audit.receipt import make_receipt, now
 from mpcpriv.audit.verify import countersigned, read, verify
 from mpcpriv.cli import commands
 from mpcpriv.documents import public_key
@@ -76,6 +77,12 @@ def test_a_log_goes_on_where_it_stood(path: Path) -> None:
         ("fetched", {"job": JOB, "by": "alice", "output_digest": 42.5}, "output_digest"),
         ("agreement-added", {"agreement": "x", "version": -42}, "version"),
         ("cancelled", {"job": JOB, "by": object()}, "no JSON"),
+        ("outcome", {"job": JOB, "by": "alice", "outcome": "failure", "reason": "\ud800"}, "outcome: "),
+        (
+            "decided",
+            {"job": JOB, "by": "alice", "decision": "refuse", "reasons": ["x" * 2000] * 530},
+            "an entry has 1048576 at most",
+        ),
         (
             "opened",
             {"owner": "alice", "signing_key": "A" * 43 + "=", "nonce": "0" * 32},
@@ -211,6 +218,68 @@ def test_receipts_that_prove_nothing_are_reported(path: Path) -> None:
     assert any(line.startswith(f"{bob}, the log of bob: line ") for line in problems(path))
     with pytest.raises(UsageError, match="cannot be read"):
         verify(path.with_name("nothing"), PUBLIC["alice"])
+
+
+def test_what_an_owner_could_seal_and_never_wrote_is_reported(path: Path) -> None:
+    def reported(seq: int, event: Event, facts: Facts, previous: str) -> list[str]:
+        entry = seal(KEY, seq, now(), event, facts, previous)
+        path.write_bytes(b"".join(lines[:seq]) + entry.line())
+        return verify(path, PUBLIC["alice"], PUBLIC)
+
+    lines = path.read_bytes().splitlines(keepends=True)
+    head = read(path).entries[-1]
+    opened = read(path).entries[0].facts
+    assert isinstance(opened, Opened)
+    cancelled = facts_of("cancelled", {"job": JOB, "by": "alice"})
+    assert reported(0, "opened", opened, NOTHING) == []
+    assert reported(0, "opened", opened, "f" * 64) == [
+        "entry 0 names an entry before it, and none stands there"
+    ]
+    foreign = opened.model_copy(update={"signing_key": PUBLIC["bob"]})
+    assert reported(0, "opened", foreign, NOTHING) == ["entry 0: the log is of another signing key"]
+    begins = "a log begins with `opened`, and nothing else is called so"
+    assert reported(0, "cancelled", cancelled, NOTHING) == [f"entry 0: {begins}"]
+
+    seq = len(lines)
+    assert reported(seq, "opened", opened, head.digest) == [f"entry {seq}: {begins}"]
+    for key, by, owner, of, digest, reason in (
+        (KEYS["bob"], "bob", "alice", seq - 1, head.digest, None),
+        (
+            KEYS["carol"],
+            "bob",
+            "alice",
+            seq - 1,
+            head.digest,
+            f"entry {seq}: a receipt that bob did not sign",
+        ),
+        (
+            KEYS["bob"],
+            "bob",
+            "carol",
+            seq - 1,
+            JOB,
+            f"entry {seq}: a receipt of another log, or of a later entry",
+        ),
+        (
+            KEYS["bob"],
+            "bob",
+            "alice",
+            seq,
+            JOB,
+            f"entry {seq}: a receipt of another log, or of a later entry",
+        ),
+        (
+            *(KEYS["bob"], "bob", "alice", seq - 1, JOB),
+            f"entry {seq - 1} is not the one that bob countersigned (entry {seq})",
+        ),
+    ):
+        received = ReceiptReceived(receipt=make_receipt(key, by, owner, of, digest))
+        assert reported(seq, "receipt-received", received, head.digest) == ([reason] if reason else [])
+    for key, by in ((KEYS["bob"], "alice"), (KEYS["bob"], "bob"), (KEY, "bob")):
+        given = ReceiptGiven(receipt=make_receipt(key, by, "carol", 3, JOB))
+        assert reported(seq, "receipt-given", given, head.digest) == [
+            f"entry {seq}: a receipt given that its owner did not sign"
+        ]
 
 
 def invoke(*arguments: object) -> tuple[int, str]:
