@@ -53,6 +53,12 @@ def pending(site: Site, job: str) -> None:
     raise AssertionError(site.log()[-2000:])
 
 
+def approve(site: Site, job: str) -> None:
+    """Approves once the steward is asked."""
+    pending(site, job)
+    site.client(wire.DECIDE, pb.Verdict(job=job, approve=True))
+
+
 def test_a_job_is_computed_and_only_its_recipient_has_the_result(tmp_path: Path) -> None:
     with daemons(tmp_path) as sites:
         ages = {"alice": range(30, 50), "bob": range(20, 60), "carol": range(70, 80)}
