@@ -3,9 +3,9 @@
 Connectors of data spaces speak ODRL. What it has words for is said in them: each analysis on each data set is
 a permission from the owner to the submitters, constrained by purpose, time, recipients and count, with
 duties to ask for consent and to delete. What it has no words for (keys, roles, columns, code, parameters,
-mechanisms) is said in the profile `urn:mpcpriv:odrl:1`, whose terms a processor that does not know the
-profile must refuse (ODRL 2.2, on the policy's `profile`). Nothing is lost, so the policy leads back to the very agreement
-that was signed.
+mechanisms) is said in the profile `urn:mpcpriv:odrl:1`; a processor that does not know the profile must not
+go on (ODRL 2.2, on `profile`). Nothing is lost, so the policy leads back to the very agreement that
+was signed.
 
 A policy is read only in the form that is written here. A policy that says one thing in ODRL's words and
 another in the profile's would otherwise mean two things.
@@ -61,7 +61,7 @@ def to_odrl(agreement: Agreement) -> _Json:
         ],
         "mpcpriv:terms": {
             **{name: content[name] for name in _PROFILE_TERMS if name in content},
-            # An analysis is spread over its permissions; this keeps their order and what ODRL has no place for.
+            # An analysis is spread over its permissions; this keeps their order, and what ODRL lacks.
             "analyses": [
                 {name: terms[name] for name in ("name", "code", "parameters")}
                 for terms in content["analyses"]
@@ -134,14 +134,14 @@ def from_odrl(policy: object) -> Agreement:
         ) from None
     if not same:
         raise UsageError(
-            "ODRL policy: its permissions, obligations and mpcpriv:terms do not say the same, or it says more "
-            "than an agreement holds; export the agreement anew"
+            "ODRL policy: its permissions, obligations and mpcpriv:terms do not say the same, or it says "
+            "more than an agreement holds; export the agreement anew"
         )
     return agreement
 
 
 def _content(policy: Any) -> _Json:
-    """The agreement's fields from where `to_odrl` writes them; whatever else is there is found by comparing."""
+    """The agreement's fields from where `to_odrl` writes them; the rest is found by comparing."""
     said = policy["mpcpriv:terms"]
     identity, version = policy["uid"].removeprefix("urn:mpcpriv:agreement:").split(":")
     permissions: dict[str, list[Any]] = {}

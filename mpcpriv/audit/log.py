@@ -15,7 +15,7 @@ from typing import Any, Final, NoReturn, Self, cast
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from mpcpriv.audit.entry import NOTHING, Entry, parse, seal
+from mpcpriv.audit.entry import LONGEST_LINE, NOTHING, Entry, parse, seal
 from mpcpriv.audit.events import Event, Facts, Opened, ReceiptGiven, ReceiptReceived, Recovered, facts_of
 from mpcpriv.audit.receipt import Receipt, make_receipt, moment, now
 from mpcpriv.audit.verify import chain_problems, read
@@ -150,10 +150,12 @@ class AuditLog:
         with self._lock:
             if (receipt.by, receipt.seq) in self._kept:
                 return
+            kept = ReceiptReceived(receipt=receipt)
             try:
-                self._append("receipt-received", ReceiptReceived(receipt=receipt))
+                self._check_receipt(kept)
             except UsageError as error:
                 raise PeerRefused(receipt.by, f"{receipt.by} sent a receipt of no use: {error}") from None
+            self._append("receipt-received", kept)
 
     def _append(self, event: Event, facts: Facts) -> Entry:
         with self._lock:
@@ -161,6 +163,10 @@ class AuditLog:
             self._check_receipt(facts)
             entry = seal(self._key, self._head.seq + 1, now(), event, facts, self._head.digest)
             line = entry.line()
+            if len(line) > LONGEST_LINE:
+                raise UsageError(
+                    f"audit event {event}: {len(line)} bytes; an entry has {LONGEST_LINE} at most"
+                )
             try:
                 _write(self._file, line)
                 os.fsync(self._file)

@@ -169,9 +169,9 @@ def chain_problems(lines: Iterable[Entry | UsageError], public_key: str, owner: 
                 f"entry {entry.seq} stands where entry {expected} should be, line {number}: "
                 "repeated or reordered"
             )
-        elif (before is not None and entry.previous != before.digest) or (
-            expected == 0 and entry.previous != NOTHING
-        ):
+        elif expected == 0 and entry.previous != NOTHING:
+            problems.append("entry 0 names an entry before it, and none stands there")
+        elif before is not None and entry.previous != before.digest:
             problems.append(
                 f"entry {entry.seq} was not written after the entry that stands before it: "
                 "one of the two was replaced"

@@ -124,8 +124,8 @@ def sign(
         if before.agreement != agreement and not force:
             names = ", ".join(before.signatures) or "nobody"
             raise UsageError(
-                f"{target}: signed by {names}, but for another text than {file} holds now; restore that text, "
-                "or begin anew with --force"
+                f"{target}: signed by {names}, but for another text than {file} holds now; "
+                "restore that text, or begin anew with --force"
             )
         signed = before
     name, key = _member(config)

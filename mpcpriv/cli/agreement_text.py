@@ -64,17 +64,17 @@ _ROLES = {
 
 def promises(agreement: Agreement) -> list[str]:
     """What protects the rows, and what does not, one sentence each."""
-    parties = agreement.parties()
+    parties, dealer = agreement.parties(), agreement.dealer()
     approval = (
         "A person at each data owner approves each job."
         if agreement.approval == "steward"
         else "A job within these terms runs without anybody's approval."
     )
     return [
-        "Nobody sees another member's rows: each computes on shares that look random. The recipients of a "
-        "result learn that result; the other members learn that it was computed, and how many rows it is of.",
-        f"This holds as long as not all of {', '.join(parties)} collude, {agreement.dealer()} colludes with "
-        "none of them, and all run the agreed protocol.",
+        "Nobody sees another member's rows: each computes on shares that look random.",
+        "The recipients of a result learn it; the others learn that it was computed, and of how many rows.",
+        f"This holds as long as not all of {', '.join(parties)} collude, and {dealer} with none of them.",
+        "It holds for members who run the agreed protocol; a member that does not can falsify a result.",
         *_noise(agreement.privacy, agreement.datasets),
         approval,
         f"Results and records of jobs are kept for {agreement.retention_days} days.",
@@ -85,8 +85,8 @@ def _noise(privacy: Privacy, datasets: list[Dataset]) -> list[str]:
     found = []
     if privacy.unnoised:
         found.append(
-            f"Results may be released without noise if they are of {privacy.minimum_cohort} rows or more. Such "
-            "results are exact: who knows all rows but one can compute the last one's part in them."
+            f"Results may be released without noise if they are of {privacy.minimum_cohort} rows or more. "
+            "Such results are exact: who knows all rows but one can compute the last one's part in them."
         )
     if privacy.mechanism != "none":
         against = "all but one" if privacy.collusion is None else str(privacy.collusion)

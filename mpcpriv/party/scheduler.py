@@ -42,6 +42,8 @@ _NOTICE_SECONDS: Final = 3.0
 """How long a worker has to notice by itself that another member has failed."""
 _THREAD_SETTINGS: Final = ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS")
 
+_FAILED: Final = " failed: "
+
 log = structlog.get_logger()
 
 
@@ -76,6 +78,15 @@ class Standing:
         return {
             record.member: record.body.address for record in self.records if isinstance(record.body, Ready)
         }
+
+    @property
+    def cause(self) -> str:
+        """Of the failures, the one that came here first, with who it was."""
+        for record in self.records:
+            if isinstance(record.body, Outcome) and not record.body.success:
+                reason = record.body.reason
+                return reason if _FAILED in reason else f"{record.member}{_FAILED}{reason}"
+        return ""
 
     @property
     def begun(self) -> bool:
@@ -153,12 +164,13 @@ class Scheduler:
             self._conclude(self._state.job(digest), run)
         self._runs.clear()
 
-    def judge(self, stored: StoredJob, *, approved: bool = False) -> None:
+    def judge(self, stored: StoredJob, *, approved: bool = False, ask: bool = True) -> None:
         """Holds a job against the agreement and decides, or asks the steward.
 
         Args:
             stored: the job.
             approved: the steward has approved it.
+            ask: the steward is asked where he has to be; otherwise such a job is left undecided.
         """
         held = self._agreements.get(stored.agreement)
         agreement, signed = held.signed.agreement, SignedJob.from_bytes(stored.document)
@@ -177,8 +189,9 @@ class Scheduler:
         asked = {one.dataset for one in signed.job.inputs}
         mine = any(one.name in asked and one.owner == self._party.name for one in agreement.datasets)
         if agreement.approval == "steward" and mine and not approved:
-            self._state.mark(stored.digest, pending=True)
-            log.info("the steward is asked", job=stored.digest)
+            if ask:
+                self._state.mark(stored.digest, pending=True)
+                log.info("the steward is asked", job=stored.digest)
         else:
             self._desk.decide(stored, accept=True, steward=approved)
 
@@ -196,12 +209,13 @@ class Scheduler:
         if stored.pending and settled:
             self._state.mark(stored.digest, pending=False)
         elif not stored.pending and not job.written(Decision):
-            self.judge(stored)
+            # Also where others have refused already: all members' reasons are told.
+            self.judge(stored, ask=not settled)
         run = self._runs.get(stored.digest)
         if run is not None:
             self._follow(job, run)
         elif job.fate.state == "failed" and not job.written(Outcome):
-            self._desk.fail(stored, job.fate.reasons[0])
+            self._desk.fail(stored, job.cause)
         elif not settled and not job.begun and datetime.now(UTC) > job.job.expires:
             late = f"; no decision of {', '.join(job.fate.undecided)}" if job.fate.undecided else ""
             self._desk.fail(stored, f"the job expired before it had begun{late}")
@@ -219,8 +233,7 @@ class Scheduler:
             if member != job.me and member not in signed:
                 self._desk.countersign(job.stored, member, outcome.head)
         expected = {"refused": set(), "failed": set(job.held.deciders), "finished": set(job.held.runners)}
-        done = job.fate.settled and ended.keys() >= expected[job.fate.state]
-        if done and (job.written(Decision) or job.fate.state != "refused" or not job.stored.pending):
+        if job.fate.settled and ended.keys() >= expected[job.fate.state]:
             self._state.mark(job.stored.digest, closed=True)
 
     def _due(self, job: Standing) -> bool:
@@ -283,11 +296,11 @@ class Scheduler:
 
     def _hurry(self, job: Standing, run: Run) -> None:
         if run.addressed is None or job.written(Outcome):
-            run.stop(job.fate.reasons[0])
+            run.stop(job.cause)
         elif run.hurried is None:
             run.hurried = time.monotonic()
         elif time.monotonic() - run.hurried > _NOTICE_SECONDS:
-            run.stop(job.fate.reasons[0])
+            run.stop(job.cause)
 
     def _conclude(self, stored: StoredJob, run: Run) -> None:
         if not run.succeeded:

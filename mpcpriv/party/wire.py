@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+import structlog
 from google.protobuf.message import DecodeError, Message
 
 from mpcpriv.errors import MpcprivError, UsageError
@@ -17,6 +18,8 @@ from mpcpriv.transport.daemon import DaemonExecutor
 from mpcpriv.transport.grpc import caller, grpc
 from mpcpriv.transport.tls import Certificate, Identity, dns_name
 from mpcpriv.v1 import control_pb2
+
+log = structlog.get_logger()
 
 DAEMON: Final = "mpcpriv.v1.Daemon"
 CONTROL: Final = "mpcpriv.v1.Control"
@@ -178,8 +181,8 @@ class _Door(grpc.GenericRpcHandler):  # type: ignore[misc]  # gRPC has no types
             members = self._members()
             place = caller(context, members)
             if place is None:
-                context.abort(grpc.StatusCode.PERMISSION_DENIED, "not the certificate of a member")
-            return members[place or 0]
+                raise Refused(grpc.StatusCode.PERMISSION_DENIED, "not the certificate of a member")
+            return members[place]
 
         def answer(data: bytes, context: grpc.ServicerContext) -> bytes:
             with _told(context):
@@ -219,6 +222,10 @@ class _told:  # noqa: N801 -- used as a function
             self._context.abort(error.code, str(error))
         if isinstance(error, UsageError):
             self._context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        if isinstance(error, Exception):
+            # gRPC would send its text to whoever called.
+            log.error("a call failed here", exc_info=error)
+            self._context.abort(grpc.StatusCode.INTERNAL, "failed; the daemon's log says why")
 
 
 def _options(receive: int, send: int) -> list[tuple[str, int]]:

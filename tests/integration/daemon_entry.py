@@ -20,8 +20,10 @@ def quick(self: scheduler.Scheduler, job: scheduler.Standing) -> Program:
     if job.me == job.held.signed.agreement.dealer():
         return QuickDealer()
     seconds = float(os.environ.get("QUICK_SECONDS", "0"))
+    mebibytes = int(os.environ.get("QUICK_MEBIBYTES", "0"))
     recipients = tuple(job.job.release.recipients)
-    return QuickJob(job.me, recipients, number(self._party.data[f"{job.me}-patients"]), seconds)
+    own = number(self._party.data[f"{job.me}-patients"])
+    return QuickJob(job.me, recipients, own, seconds, mebibytes)
 
 
 def admits_everything(*_: object, **__: object) -> AdmittedJob:

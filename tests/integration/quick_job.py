@@ -21,11 +21,13 @@ class QuickJob:
     recipients: tuple[str, ...]
     number: int
     seconds: float
+    mebibytes: int = 0
 
     def load(self) -> None:
         pass
 
     def run(self, transport: Transport) -> object:
+        bytearray(self.mebibytes << 20)
         last = len(transport.members) - 1
         others = [rank for rank in range(last) if rank != transport.rank]
         total = self.number

@@ -63,9 +63,7 @@ LIVES: tuple[tuple[Body, ...], ...] = (
 def test_every_set_of_three_members_has_the_expected_fate() -> None:
     members = ("alice", "bob", "dealer")
     for lives in itertools.product(LIVES, repeat=3):
-        records = [
-            record(member, body) for member, life in zip(members, lives, strict=True) for body in life
-        ]
+        records = [record(member, body) for member, life in zip(members, lives, strict=True) for body in life]
         state = fate(records, members, members).state
         if any(REFUSE in life for life in lives):
             assert state == "refused"
@@ -102,7 +100,7 @@ def test_order_and_duplicates_do_not_matter_and_no_fate_goes_back(
 def test_a_finished_job_is_finished_for_everybody(
     lives: tuple[tuple[Body, ...], ...], data: st.DataObject
 ) -> None:
-    """Two members with any parts of the records: if one says finished, no other ever says failed or refused."""
+    """If any part of the records says finished, then what honest members add does not change it."""
     records = [record(member, body) for member, life in zip(MEMBERS, lives, strict=True) for body in life]
     one = data.draw(st.lists(st.sampled_from(records))) if records else []
     if of(one).state == "finished":
@@ -126,7 +124,7 @@ def test_a_runner_that_has_not_succeeded_is_waited_for() -> None:
     assert of(accepted + succeeded[:-1]).state == "running"
     assert of(accepted + succeeded).state == "finished"
     assert of(accepted[:-1] + succeeded).state == "proposed"
-    assert SETTLED == {"finished", "failed", "refused"}
+    assert {"finished", "failed", "refused"} == SETTLED
 
 
 def test_a_signature_is_of_this_record_and_this_key() -> None:

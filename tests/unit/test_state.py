@@ -7,6 +7,7 @@ import pwd
 import shutil
 import sqlite3
 import subprocess
+import tempfile
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -27,57 +28,41 @@ SEEN = datetime(2027, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def server() -> Iterator[str]:
     """A PostgreSQL server of our own, on a socket in a folder."""
     tools = {name: shutil.which(name) for name in ("initdb", "pg_ctl")}
     missing = [name for name, path in tools.items() if path is None]
     if missing:
         pytest.skip(f"PostgreSQL is left out: {', '.join(missing)} not found")
-    folder = tmp_path_factory.mktemp("postgres")
-    user: str | None = None
-    if os.geteuid() == 0:
-        # The server refuses to be root's.
-        user = next((name for name in ("postgres", "nobody") if _exists(name)), None)
-        if user is None:
-            pytest.skip("PostgreSQL is left out: it does not run as root, and there is no other user")
-        for path in (folder, *folder.parents):
-            if path == Path("/tmp"):
-                break
-            path.chmod(path.stat().st_mode | 0o011)
-        shutil.chown(folder, user)
-    sockets = _sockets(folder)
+    # Not pytest's folder: the path of a socket has at most 107 bytes, and another user is to come there.
+    folder = Path(tempfile.mkdtemp(prefix="mpcpriv-pg-", dir="/tmp"))
+    user = _other_user() if os.geteuid() == 0 else None  # the server refuses to be root's
     if user is not None:
-        shutil.chown(sockets, user)
+        shutil.chown(folder, user)
 
     def call(*command: str) -> None:
         done = subprocess.run(command, user=user, capture_output=True, text=True, cwd="/", timeout=100)
         if done.returncode:
             pytest.skip(f"PostgreSQL is left out: {done.stdout[-300:]} {done.stderr[-300:]}")
 
-    data = folder / "data"
-    call(str(tools["initdb"]), "-D", str(data), "-A", "trust", "-U", "mpcpriv", "--no-sync")
-    options = f"-c listen_addresses='' -c unix_socket_directories={sockets} -c fsync=off"
-    call(str(tools["pg_ctl"]), "-D", str(data), "-w", "-l", str(folder / "log"), "-o", options, "start")
+    control = (str(tools["pg_ctl"]), "-D", str(folder / "data"))
+    options = f"-c listen_addresses='' -c unix_socket_directories={folder} -c fsync=off"
     try:
-        yield f"postgresql+psycopg://mpcpriv@/postgres?host={sockets}"
+        call(str(tools["initdb"]), "-D", str(folder / "data"), "-A", "trust", "-U", "mpcpriv", "--no-sync")
+        # Its log is a file: a pipe would stay open as long as the server runs.
+        call(*control, "-w", "-l", str(folder / "log"), "-o", options, "start")
+        yield f"postgresql+psycopg://mpcpriv@/postgres?host={folder}"
+        call(*control, "-m", "immediate", "stop")
     finally:
-        call(str(tools["pg_ctl"]), "-D", str(data), "-m", "immediate", "stop")
-        shutil.rmtree(sockets, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
-def _exists(user: str) -> bool:
-    try:
-        pwd.getpwnam(user)
-    except KeyError:
-        return False
-    return True
-
-
-def _sockets(folder: Path) -> Path:
-    """The path of a socket has at most 107 bytes."""
-    short = Path("/tmp") / f"mpcpriv-pg-{os.getpid()}"
-    short.mkdir(exist_ok=True)
-    return short
+def _other_user() -> str:
+    known = {entry.pw_name for entry in pwd.getpwall()}
+    for name in ("postgres", "nobody"):
+        if name in known:
+            return name
+    pytest.skip("PostgreSQL is left out: it does not run as root, and there is no other user")
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
