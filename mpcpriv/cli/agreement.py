@@ -68,6 +68,7 @@ def new(
     With --party its members are filled in, and it is valid as it stands; change the data sets, the analyses
     and their limits to yours. The member called "dealer" gets that role.
     """
+    from mpcpriv import analyses
     from mpcpriv.agreement.odrl import decode_odrl
     from mpcpriv.agreement.template import template
     from mpcpriv.documents import read_file
@@ -79,7 +80,12 @@ def new(
     else:
         name = "".join(one if one.isalnum() and one.isascii() else "-" for one in file.stem.lower())
         name = name if name[:1].isalpha() else f"agreement-{name}"
-        text = template(name[:63], now=datetime.now(UTC), members=[_candidate(one) for one in party or []])
+        text = template(
+            name[:63],
+            now=datetime.now(UTC),
+            members=[_candidate(one) for one in party or []],
+            code=analyses.installed(),
+        )
     _write(file, text.encode(), force=force)
     typer.echo(f"{file}: written; edit it, then run `mpcpriv agreement check {file}`")
 
