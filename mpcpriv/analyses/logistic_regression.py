@@ -84,23 +84,30 @@ def train(
     # Starting below the inverse, the iteration stays below it, and the first step falls short, never beyond.
     bound = rows * (columns + 1) / 4 + penalty * columns
     inverse = SharedTensor.constant(torch.eye(columns + 1) * (unit / bound))
-    # Every turn is alike, so that the dealer is asked for nothing in vain: a step, then all for the next one.
-    # At weights of zero each probability is 1/2. Each turn of Schulz's doubles the part of the least eigenvalue.
+    # At weights of zero each probability is 1/2. Each turn doubles the part of the least eigenvalue.
     weights = SharedTensor.constant(torch.zeros(columns + 1))
     gradient = across.matmul(0.5 - y) / unit
     hessian = across.matmul(x) / (4 * unit) + torch.diag(ridge / unit)
     for _ in steps(math.ceil(math.log2(bound / penalty)), "inverting"):
         inverse = _improved(inverse, hessian)
-    change = weights
-    for _ in steps(turns, "training"):
+
+    def step(weights: SharedTensor) -> tuple[SharedTensor, ...]:
         change = inverse.matmul(gradient)
         weights = weights - change
         probability = x.matmul(weights).sigmoid()
-        gradient = (across.matmul(probability - y) + weights * ridge) / unit
+        slope = (across.matmul(probability - y) + weights * ridge) / unit
         certainty = (probability - probability.square()).unsqueeze(1)
         hessian = across.matmul(x * certainty) / unit + torch.diag(ridge / unit)
-        for _ in steps(_LATER, "inverting"):
-            inverse = _improved(inverse, hessian)
+        better = inverse
+        for _ in range(_LATER):
+            better = _improved(better, hessian)
+        return weights, slope, better, change
+
+    weights, gradient, inverse, change = step(weights)
+    # The first step is not a turn: it comes after other things than the later ones, and what the dealer is
+    # asked for ahead would be in vain.
+    for _ in steps(turns - 1, "training"):
+        weights, gradient, inverse, change = step(weights)
     moved = SharedTensor.cat([change.abs() / _SETTLED, gradient.abs() * (unit / rows / _FLAT)]).gt(1)
     return weights, moved.sum().eq(0).reshape(1)
 
