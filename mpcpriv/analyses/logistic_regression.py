@@ -74,8 +74,8 @@ def train(
     rows, columns = x.shape
     unit = 2.0 ** round(math.log2(rows / _ROWS))
     # Interval arithmetic multiplies ends that never meet, and would refuse what follows. What holds instead:
-    # a standardised column has length sqrt(n), so by Cauchy and Schwarz no sum over rows here exceeds n, which
-    # is below 2^30; and Schulz's iteration keeps the inverse times the Hessian between 0 and 1.
+    # a standardised column has length sqrt(n), so by Cauchy and Schwarz no sum over rows here exceeds n, and
+    # n is below 2^30; and Schulz's iteration keeps the inverse times the Hessian between 0 and 1.
     x.interval = None
     x = SharedTensor.cat([x, SharedTensor.constant(torch.ones(rows, 1))], dim=1)
     across = x.t()
@@ -87,7 +87,7 @@ def train(
     # At weights of zero each probability is 1/2. Each turn doubles the part of the least eigenvalue.
     weights = SharedTensor.constant(torch.zeros(columns + 1))
     gradient = across.matmul(0.5 - y) / unit
-    hessian = across.matmul(x) / (4 * unit) + torch.diag(ridge / unit)
+    hessian: SharedTensor = across.matmul(x) / (4 * unit) + torch.diag(ridge / unit)
     for _ in steps(math.ceil(math.log2(bound / penalty)), "inverting"):
         inverse = _improved(inverse, hessian)
 
@@ -95,9 +95,9 @@ def train(
         change = inverse.matmul(gradient)
         weights = weights - change
         probability = x.matmul(weights).sigmoid()
-        slope = (across.matmul(probability - y) + weights * ridge) / unit
+        slope: SharedTensor = (across.matmul(probability - y) + weights * ridge) / unit
         certainty = (probability - probability.square()).unsqueeze(1)
-        hessian = across.matmul(x * certainty) / unit + torch.diag(ridge / unit)
+        hessian: SharedTensor = across.matmul(x * certainty) / unit + torch.diag(ridge / unit)
         better = inverse
         for _ in range(_LATER):
             better = _improved(better, hessian)

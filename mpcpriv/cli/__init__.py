@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from mpcpriv import __version__
-from mpcpriv.cli import demo, doctor, init, launch
+from mpcpriv.cli import analyses, demo, doctor, init, launch
 from mpcpriv.errors import MpcprivError, UsageError
 
 EXIT_FAILED = 1
@@ -47,6 +47,7 @@ commands.command("launch", context_settings=launch.CONTEXT)(launch.launch)
 commands.command("init")(init.init)
 commands.command("doctor")(doctor.doctor)
 commands.command("demo")(demo.demo)
+commands.command("analyses")(analyses.analyses)
 
 
 def app() -> None:

@@ -102,7 +102,7 @@ class Progress:
 
     def steps(self, turns: int, name: str) -> Iterator[int]:
         """0 .. turns - 1, as `mpcpriv.steps`; shows each turn of the training that is done."""
-        for step in current().steps(turns, name):
+        for step in self._session.steps(turns, name):
             yield step
             if name == "training":
                 self._show(step + 1)

@@ -83,7 +83,7 @@ class Turns:
         return self.loop.number < loop.number  # an outer loop's
 
     def only_begin(self, requests: list[Correlation]) -> bool:
-        """Whether they are hoped for only, and these requests hold them all, and more turns just like them."""
+        """Whether they are hoped for only, and these requests hold them all and more turns like them."""
         left = len(self._turn) * (self.loop.turns - self.loop.begun + 1)
         alike = all(a == b for a, b in zip(requests, itertools.cycle(self._turn), strict=False))
         return not self.sure and len(self._turn) < len(requests) <= left and alike
