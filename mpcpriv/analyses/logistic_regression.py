@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import numpy as np
 import torch
@@ -87,7 +87,7 @@ def train(
     # At weights of zero each probability is 1/2. Each turn doubles the part of the least eigenvalue.
     weights = SharedTensor.constant(torch.zeros(columns + 1))
     gradient = across.matmul(0.5 - y) / unit
-    hessian: SharedTensor = across.matmul(x) / (4 * unit) + torch.diag(ridge / unit)
+    hessian: Any = across.matmul(x) / (4 * unit) + torch.diag(ridge / unit)
     for _ in steps(math.ceil(math.log2(bound / penalty)), "inverting"):
         inverse = _improved(inverse, hessian)
 
@@ -95,9 +95,9 @@ def train(
         change = inverse.matmul(gradient)
         weights = weights - change
         probability = x.matmul(weights).sigmoid()
-        slope: SharedTensor = (across.matmul(probability - y) + weights * ridge) / unit
+        slope: Any = (across.matmul(probability - y) + weights * ridge) / unit
         certainty = (probability - probability.square()).unsqueeze(1)
-        hessian: SharedTensor = across.matmul(x * certainty) / unit + torch.diag(ridge / unit)
+        hessian: Any = across.matmul(x * certainty) / unit + torch.diag(ridge / unit)
         better = inverse
         for _ in range(_LATER):
             better = _improved(better, hessian)

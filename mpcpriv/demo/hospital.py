@@ -101,11 +101,11 @@ class Progress:
         self._recipe, self._session, self._began = recipe, s, began
 
     def steps(self, turns: int, name: str) -> Iterator[int]:
-        """0 .. turns - 1, as `mpcpriv.steps`; shows each turn of the training that is done."""
+        """0 .. turns - 1, as `mpcpriv.steps`; of the training it shows how far it is."""
         for step in self._session.steps(turns, name):
             yield step
             if name == "training":
-                self._show(step + 1)
+                self._show(self._recipe.steps - turns + step + 1)
 
     def _show(self, step: int) -> None:
         """Shows that a step is done; they count from 1."""

@@ -24,7 +24,7 @@ class JobPlan:
     Attributes:
         cost: rounds, exactly as a run measures them; bytes from each party to each other, exactly; bytes
             from the dealer, in all within some per cent: of what it is asked for ahead, a little is in vain,
-            and whom it falls to differs. Agreeing on keys at the start, a message for each pair, is not in it.
+            and whom it falls to differs. Agreeing on keys at the start, a message per pair, is not in it.
         learns: who, and what they could learn, in sentences: everybody, the recipients, the other parties,
             coalitions, the dealer.
     """
@@ -141,7 +141,9 @@ def _coalitions(admitted: AdmittedJob, others: list[str]) -> list[tuple[str, str
                 what += f" to somebody who knows all rows of {_and(own)}"
             if own and len(left) == 1:
                 what += f"; once what they hold is taken out of it, the rest is about {left[0]} alone"
-            found.append((_and(coalition), f"{'together: ' if size > 1 else ''}{what}"))
+            found.append(
+                (_and(coalition), f"together: {what}") if size > 1 else (f"{coalition[0]} alone", what)
+            )
     found.append((f"all of {_and(parties)}", "together: everything; they hold all shares"))
     return found
 

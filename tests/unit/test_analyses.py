@@ -61,7 +61,7 @@ def test_another_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_one_name_twice_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(package(tmp_path, "other", "count-and-mean")))
-    with pytest.raises(UsageError, match="count_and_mean and other.core"):
+    with pytest.raises(UsageError, match=r"count_and_mean and other.core"):
         analyses.installed()
 
 
