@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import numpy as np
 import torch
@@ -74,8 +74,8 @@ def train(
     rows, columns = x.shape
     unit = 2.0 ** round(math.log2(rows / _ROWS))
     # Interval arithmetic multiplies ends that never meet, and would refuse what follows. What holds instead:
-    # a standardised column has length sqrt(n), so by Cauchy and Schwarz no sum over rows here exceeds n, which
-    # is below 2^30; and Schulz's iteration keeps the inverse times the Hessian between 0 and 1.
+    # a standardised column has length sqrt(n), so by Cauchy and Schwarz no sum over rows here exceeds n, and
+    # n is below 2^30; and Schulz's iteration keeps the inverse times the Hessian between 0 and 1.
     x.interval = None
     x = SharedTensor.cat([x, SharedTensor.constant(torch.ones(rows, 1))], dim=1)
     across = x.t()
@@ -84,23 +84,30 @@ def train(
     # Starting below the inverse, the iteration stays below it, and the first step falls short, never beyond.
     bound = rows * (columns + 1) / 4 + penalty * columns
     inverse = SharedTensor.constant(torch.eye(columns + 1) * (unit / bound))
-    # Every turn is alike, so that the dealer is asked for nothing in vain: a step, then all for the next one.
-    # At weights of zero each probability is 1/2. Each turn of Schulz's doubles the part of the least eigenvalue.
+    # At weights of zero each probability is 1/2. Each turn doubles the part of the least eigenvalue.
     weights = SharedTensor.constant(torch.zeros(columns + 1))
     gradient = across.matmul(0.5 - y) / unit
-    hessian = across.matmul(x) / (4 * unit) + torch.diag(ridge / unit)
+    hessian: Any = across.matmul(x) / (4 * unit) + torch.diag(ridge / unit)
     for _ in steps(math.ceil(math.log2(bound / penalty)), "inverting"):
         inverse = _improved(inverse, hessian)
-    change = weights
-    for _ in steps(turns, "training"):
+
+    def step(weights: SharedTensor) -> tuple[SharedTensor, ...]:
         change = inverse.matmul(gradient)
         weights = weights - change
         probability = x.matmul(weights).sigmoid()
-        gradient = (across.matmul(probability - y) + weights * ridge) / unit
+        slope: Any = (across.matmul(probability - y) + weights * ridge) / unit
         certainty = (probability - probability.square()).unsqueeze(1)
-        hessian = across.matmul(x * certainty) / unit + torch.diag(ridge / unit)
-        for _ in steps(_LATER, "inverting"):
-            inverse = _improved(inverse, hessian)
+        hessian: Any = across.matmul(x * certainty) / unit + torch.diag(ridge / unit)
+        better = inverse
+        for _ in range(_LATER):
+            better = _improved(better, hessian)
+        return weights, slope, better, change
+
+    weights, gradient, inverse, change = step(weights)
+    # The first step is not a turn: it comes after other things than the later ones, and what the dealer is
+    # asked for ahead would be in vain.
+    for _ in steps(turns - 1, "training"):
+        weights, gradient, inverse, change = step(weights)
     moved = SharedTensor.cat([change.abs() / _SETTLED, gradient.abs() * (unit / rows / _FLAT)]).gt(1)
     return weights, moved.sum().eq(0).reshape(1)
 

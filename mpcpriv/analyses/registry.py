@@ -10,6 +10,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Final
 
+from mpcpriv import engine
 from mpcpriv.analyses.analysis import Analysis
 from mpcpriv.errors import UsageError
 
@@ -48,6 +49,7 @@ def find(name: str) -> Analysis:
     declared = _declared()
     if name not in declared:
         raise UsageError(f"analysis {name!r}: not installed; there are {', '.join(declared)}")
+    engine.activate()  # an analysis imports tensors, and those CrypTen
     try:
         analysis: Analysis = declared[name].load()
     except (ImportError, AttributeError) as error:

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from mpcpriv import __version__
-from mpcpriv.cli import agreement, agreement_add, audit, demo, doctor, init, job, launch, party
+from mpcpriv.cli import agreement, agreement_add, analyses, audit, demo, doctor, init, job, launch, party
 from mpcpriv.errors import MpcprivError, UsageError
 
 EXIT_FAILED = 1
@@ -51,6 +51,7 @@ commands.command("launch", context_settings=launch.CONTEXT)(launch.launch)
 commands.command("init")(init.init)
 commands.add_typer(agreement.commands, name="agreement")
 commands.add_typer(job.commands, name="job")
+commands.command("analyses")(analyses.analyses)
 commands.add_typer(party.party, name="party")
 commands.add_typer(audit.audit)
 commands.command("doctor")(doctor.doctor)

@@ -149,8 +149,8 @@ def _fetch(connection: duckdb.DuckDBPyConnection, path: Path, columns: list[str]
 def _header(path: Path, where: str) -> tuple[str, list[str]]:
     """The delimiter and the names in the first line."""
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            first = file.readline(_HEADER_BYTES)
+        with path.open("rb") as file:
+            first = file.readline(_HEADER_BYTES).decode("utf-8-sig")
     except UnicodeDecodeError:
         raise UsageError(f"{where}: {path.name!r} is not UTF-8; convert it") from None
     except OSError as error:

@@ -22,9 +22,9 @@ class JobPlan:
     """What a job will cost, and tell whom.
 
     Attributes:
-        cost: rounds, exactly as a run measures them; bytes from each party to each other, and from the dealer
-            to each, exact but for the numbers that stand in headers. Agreeing on keys, one message for each
-            pair at the start, is not in it.
+        cost: rounds, exactly as a run measures them; bytes from each party to each other, exactly; bytes
+            from the dealer, in all within some per cent: of what it is asked for ahead, a little is in vain,
+            and whom it falls to differs. Agreeing on keys at the start, a message per pair, is not in it.
         learns: who, and what they could learn, in sentences: everybody, the recipients, the other parties,
             coalitions, the dealer.
     """
@@ -110,8 +110,8 @@ def _learns(admitted: AdmittedJob, analysis: analyses.Analysis) -> list[tuple[st
         (
             admitted.dealer,
             (
-                "which operations run on which shapes, and no data; a dealer that colludes with a party could "
-                "read all rows, which nothing here prevents: somebody without a stake must run it"
+                "which operations run on which shapes, and no data; a dealer that colludes with a party "
+                "could read all rows, which nothing here prevents: somebody without a stake must run it"
             ),
         )
     )
@@ -140,10 +140,10 @@ def _coalitions(admitted: AdmittedJob, others: list[str]) -> list[tuple[str, str
             if own:
                 what += f" to somebody who knows all rows of {_and(own)}"
             if own and len(left) == 1:
-                what += (
-                    f"; once what they hold is taken out of it, the rest is about {left[0]} alone"
-                )
-            found.append((_and(coalition), f"{'together: ' if size > 1 else ''}{what}"))
+                what += f"; once what they hold is taken out of it, the rest is about {left[0]} alone"
+            found.append(
+                (_and(coalition), f"together: {what}") if size > 1 else (f"{coalition[0]} alone", what)
+            )
     found.append((f"all of {_and(parties)}", "together: everything; they hold all shares"))
     return found
 

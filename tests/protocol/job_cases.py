@@ -105,7 +105,11 @@ def case(
     members = [
         {
             "name": name,
-            "roles": ["dealer"] if name == "dealer" else everybody if name in tables else ["compute", "recipient"],
+            "roles": ["dealer"]
+            if name == "dealer"
+            else everybody
+            if name in tables
+            else ["compute", "recipient"],
             "endpoint": f"{name}.example:9300",
             "certificate": _certificate(name),
             "signing_key": public_key(_key(name)),
