@@ -1,4 +1,4 @@
-"""The only place that opens a shared result: to the recipients that were agreed, if it may be opened at all."""
+"""The only place that opens a shared result: to the agreed recipients, if it may be opened at all."""
 
 from __future__ import annotations
 
@@ -69,14 +69,14 @@ def check(admitted: AdmittedJob, cohort: int) -> None:
         )
     if cohort < rule.minimum_cohort:
         raise UsageError(
-            f"the cohort has {cohort} rows, and agreement {agreement.id} releases nothing without noise from less "
-            f"than {rule.minimum_cohort}; use more data"
+            f"the cohort has {cohort} rows, and agreement {agreement.id} releases nothing without noise from "
+            f"less than {rule.minimum_cohort}; use more data"
         )
     absent = [name for name in admitted.recipients if name not in admitted.parties]
     if absent:
         raise Unsupported(
-            f"recipient {absent[0]} is not a computing party: results are opened to computing parties only; give it "
-            "the role compute"
+            f"recipient {absent[0]} is not a computing party: results are opened to computing parties only; "
+            "give it the role compute"
         )
 
 
@@ -102,11 +102,11 @@ def release(session: Session, admitted: AdmittedJob, outputs: Outputs, cohort: i
     # Everybody's words are uniform, and so is their sum: the salt, which only the recipients see.
     words = session.private_bits((SALT_BYTES,)).to(torch.int64)
     pieces = [*(tensor.share.flatten() for tensor in shared.values()), words]
-    # Safe to open: these are the results that the agreement allows these recipients to have, and `check` says so.
+    # Safe to open: these results are what the agreement lets these recipients have; `check` has asked.
     opened = session.open_to(f"release to {_to(admitted)}", torch.cat(pieces), recipients)
     if opened is None:
         return None
-    *numbers, salt = opened.split([piece.numel() for piece in pieces])
+    *numbers, salt = torch.split(opened, [piece.numel() for piece in pieces])
     read = {
         name: decode(values, tensor.bits).numpy()
         for (name, tensor), values in zip(shared.items(), numbers, strict=True)
@@ -126,8 +126,8 @@ def release(session: Session, admitted: AdmittedJob, outputs: Outputs, cohort: i
 def state(admitted: AdmittedJob, names: list[str], cohort: int) -> str:
     """What is released to whom, in a sentence."""
     return (
-        f"{', '.join(names) or 'nothing secret'}: released to {_to(admitted)} without noise, computed from {cohort} "
-        f"rows, under agreement {admitted.agreement.id} version {admitted.agreement.version}"
+        f"{', '.join(names) or 'nothing secret'}: released to {_to(admitted)} without noise, computed from "
+        f"{cohort} rows, under agreement {admitted.agreement.id} version {admitted.agreement.version}"
     )
 
 

@@ -25,10 +25,10 @@ class CountAndMean:
     name: Final = "count-and-mean"
     title: Final = "how many rows there are, and the mean and variance of each column over all of them"
     text: Final = (
-        "The variance is that of a sample (divided by rows - 1). Two sums for each column are opened, those of "
-        "x and x^2, which mean and variance determine and which determine them. The sum of x is exact for "
-        "numbers on the grid that the agreed bounds give (2^-19 of their width; whole numbers less than 2^19 "
-        "apart always are), that of x^2 to one unit of 2^-16. Numbers, integers and booleans; 2 rounds."
+        "The variance is that of a sample (divided by rows - 1). Two sums are opened for each column, those "
+        "of x and x^2; mean and variance determine them, and they determine mean and variance. Values are "
+        "rounded to 2^-19 of the width of the agreed bounds (whole numbers not at all, if these are less "
+        "than 2^19 apart); the sum of x is then exact, that of x^2 to one unit. Numbers, integers, booleans."
     )
     parameters: Final = Parameters
     example: Final = """\

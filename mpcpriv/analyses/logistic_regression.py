@@ -6,8 +6,9 @@ The objective is scikit-learn's default: the sum of log-losses + penalty / 2 * |
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Annotated, Final
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import Annotated, Any, Final
 
 import numpy as np
 import torch
@@ -21,15 +22,20 @@ from mpcpriv.errors import UsageError
 from mpcpriv.job.model import Column as ColumnName
 from mpcpriv.job.model import Job
 
-_UNIT = 16.0
-"""The Hessian is held divided by this, so that it and its inverse both keep their digits in fixed point."""
+_ROWS: Final = 27
+"""Gradient and Hessian are held as if there were about so many rows, whatever there are: then they and the
+Hessian's inverse keep their digits in fixed point."""
 
-_FIRST, _LATER = 12, 3
-"""Iterations for the inverse of the first Hessian, and of one that is close to the one before."""
+_LATER: Final = 3
+"""Iterations for the inverse of a Hessian that is close to the one before."""
 
 _SETTLED: Final = 1e-2
-"""A last step that moved no standardised coefficient by more than this has converged: Newton's next one is its
-square."""
+"""A last step that changed no standardised coefficient by more has converged: Newton's next is its square."""
+_FLAT: Final = 1e-3
+"""Neither has one that left a gradient of more than this per row: then the inverse has lost its digits."""
+
+
+Steps = Callable[[int, str], Iterator[int]]
 
 
 def standardise(x: SharedTensor) -> tuple[SharedTensor, SharedTensor, SharedTensor]:
@@ -48,7 +54,7 @@ def standardise(x: SharedTensor) -> tuple[SharedTensor, SharedTensor, SharedTens
 
 
 def train(
-    x: SharedTensor, y: SharedTensor, steps: Iterable[int], penalty: float
+    x: SharedTensor, y: SharedTensor, turns: int, penalty: float, steps: Steps
 ) -> tuple[SharedTensor, SharedTensor]:
     """Newton's method on all rows: it needs few steps, and so few comparisons and rounds.
 
@@ -58,31 +64,57 @@ def train(
     Args:
         x: (n, d), standardised.
         y: (n,), 0 or 1.
-        steps: 0, 1, ..., one turn for each.
+        turns: Newton's steps.
         penalty: at least 1.
+        steps: counts the turns of a loop (`mpcpriv.steps`).
 
     Returns:
-        the weights (d + 1,), the intercept last; and by how much the last step changed them.
+        the weights (d + 1,), the intercept last; and (1,), whether the last step left them where they were.
     """
     rows, columns = x.shape
+    unit = 2.0 ** round(math.log2(rows / _ROWS))
+    # Interval arithmetic multiplies ends that never meet, and would refuse what follows. What holds instead:
+    # a standardised column has length sqrt(n), so by Cauchy and Schwarz no sum over rows here exceeds n, and
+    # n is below 2^30; and Schulz's iteration keeps the inverse times the Hessian between 0 and 1.
+    x.interval = None
     x = SharedTensor.cat([x, SharedTensor.constant(torch.ones(rows, 1))], dim=1)
     across = x.t()
     ridge = torch.tensor([penalty] * columns + [0.0])
     # Its trace bounds the Hessian: a probability p has p (1 - p) <= 1/4, a standardised column length n.
     # Starting below the inverse, the iteration stays below it, and the first step falls short, never beyond.
     bound = rows * (columns + 1) / 4 + penalty * columns
-    inverse = SharedTensor.constant(torch.eye(columns + 1) * (_UNIT / bound))
-    weights = change = SharedTensor.constant(torch.zeros(columns + 1))
-    for step in steps:
-        probability = x.matmul(weights).sigmoid()
-        gradient = across.matmul(probability - y) + weights * ridge
-        certainty = (probability - probability.square()).unsqueeze(1)
-        hessian = across.matmul(x * certainty) / _UNIT + torch.diag(ridge / _UNIT)
-        for _ in range(_LATER if step else _FIRST):
-            inverse = inverse.mul(2) - inverse.matmul(hessian.matmul(inverse))
-        change = inverse.matmul(gradient / _UNIT)
+    inverse = SharedTensor.constant(torch.eye(columns + 1) * (unit / bound))
+    # At weights of zero each probability is 1/2. Each turn doubles the part of the least eigenvalue.
+    weights = SharedTensor.constant(torch.zeros(columns + 1))
+    gradient = across.matmul(0.5 - y) / unit
+    hessian: Any = across.matmul(x) / (4 * unit) + torch.diag(ridge / unit)
+    for _ in steps(math.ceil(math.log2(bound / penalty)), "inverting"):
+        inverse = _improved(inverse, hessian)
+
+    def step(weights: SharedTensor) -> tuple[SharedTensor, ...]:
+        change = inverse.matmul(gradient)
         weights = weights - change
-    return weights, change
+        probability = x.matmul(weights).sigmoid()
+        slope: Any = (across.matmul(probability - y) + weights * ridge) / unit
+        certainty = (probability - probability.square()).unsqueeze(1)
+        hessian: Any = across.matmul(x * certainty) / unit + torch.diag(ridge / unit)
+        better = inverse
+        for _ in range(_LATER):
+            better = _improved(better, hessian)
+        return weights, slope, better, change
+
+    weights, gradient, inverse, change = step(weights)
+    # The first step is not a turn: it comes after other things than the later ones, and what the dealer is
+    # asked for ahead would be in vain.
+    for _ in steps(turns - 1, "training"):
+        weights, gradient, inverse, change = step(weights)
+    moved = SharedTensor.cat([change.abs() / _SETTLED, gradient.abs() * (unit / rows / _FLAT)]).gt(1)
+    return weights, moved.sum().eq(0).reshape(1)
+
+
+def _improved(inverse: SharedTensor, matrix: SharedTensor) -> SharedTensor:
+    better: SharedTensor = inverse.mul(2) - inverse.matmul(matrix.matmul(inverse))
+    return better
 
 
 def fold(weights: SharedTensor, mean: SharedTensor, per_spread: SharedTensor) -> SharedTensor:
@@ -97,7 +129,7 @@ class Parameters(Document):
     """What a job can set.
 
     Attributes:
-        target: the column that is predicted: a boolean, or a category of two, of which the second counts as 1.
+        target: the column that is predicted: a boolean, or a category of two, the second counting as 1.
         steps: of Newton's method.
         penalty: of |w|^2 / 2 for standardised features: 1 / C of scikit-learn.
     """
@@ -113,11 +145,11 @@ class LogisticRegression:
     name: Final = "logistic-regression"
     title: Final = "a logistic regression of one column on all others, over all rows"
     text: Final = (
-        "Newton's method on the sum of log-losses + penalty / 2 * |w|^2 of standardised features, the intercept "
-        "not penalised: scikit-learn's default with C = 1 / penalty. Means, spreads, gradients and the loss stay "
-        "secret. Features are numbers, integers and booleans; their agreed bounds should be no wider than twenty "
-        "times their spread, or digits are lost. `converged` is 0 where the last step still moved a coefficient: "
-        "run it again with more steps."
+        "Newton's method on the sum of log-losses + penalty / 2 * |w|^2 of standardised features, the "
+        "intercept not penalised: scikit-learn's default with C = 1 / penalty. Means, spreads, gradients and "
+        "the loss stay secret. Features are numbers, integers and booleans; their agreed bounds should be no "
+        "wider than twenty times their spread, or digits are lost. `converged` is 0 where the last step "
+        "still moved a coefficient: run it again with more steps."
     )
     parameters: Final = Parameters
     example: Final = """\
@@ -139,7 +171,7 @@ parameters = { target = "ill", steps = 10, penalty = 1.0 }
             "coefficients": f"one number for each feature ({', '.join(names)}), in its unit",
             "intercept": "one number",
             "iterations": "how many steps were made",
-            "converged": "1 if the last step changed no coefficient by more than a hundredth of a spread, else 0",
+            "converged": "whether (1) or not (0) the last step left every coefficient where it was",
         }
 
     def run(self, ctx: Context, inputs: Mapping[str, Table], parameters: Parameters) -> Outputs:
@@ -149,8 +181,7 @@ parameters = { target = "ill", steps = 10, penalty = 1.0 }
         centre = np.array([column.scale.centre for column in features])
         unit = np.array([column.scale.unit for column in features])
         x, mean, per_spread = standardise(SharedTensor.stack([one.shared for one in features], dim=1))
-        steps = ctx.steps(parameters.steps, "training")
-        weights, change = train(x, target.shared, steps, parameters.penalty)
+        weights, converged = train(x, target.shared, parameters.steps, parameters.penalty, ctx.steps)
         model = fold(weights, mean, per_spread)
 
         def intercept(opened: np.ndarray) -> float:
@@ -162,9 +193,7 @@ parameters = { target = "ill", steps = 10, penalty = 1.0 }
             "coefficients": Output(model[:-1], lambda opened: list((opened / unit).tolist())),
             "intercept": Output(model, intercept),
             "iterations": parameters.steps,
-            "converged": Output(
-                (change.abs() > _SETTLED).sum().eq(0).reshape(1), lambda opened: int(opened[0])
-            ),
+            "converged": Output(converged, lambda opened: int(opened[0])),
         }
 
 
@@ -182,7 +211,7 @@ def _roles(table: Table, name: str) -> tuple[Column, list[Column]]:
     for column in features:
         if column.terms.type == "category":
             raise UsageError(
-                f"logistic-regression: column {column.terms.name!r} is a category; give one boolean for each"
+                f"logistic-regression: column {column.terms.name!r} is a category; give a boolean for each"
             )
     if not features:
         raise UsageError("logistic-regression: there is no column but the target; name features, too")

@@ -10,6 +10,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Final
 
+from mpcpriv import engine
 from mpcpriv.analyses.analysis import Analysis
 from mpcpriv.errors import UsageError
 
@@ -34,7 +35,7 @@ def _declared() -> Mapping[str, EntryPoint]:
         first = found.setdefault(point.name, point)
         if first.value != point.value:
             raise UsageError(
-                f"analysis {point.name}: both {first.module} and {point.module} declare it; uninstall one of them"
+                f"analysis {point.name}: both {first.module} and {point.module} declare it; uninstall one"
             )
     return dict(sorted(found.items()))
 
@@ -48,6 +49,7 @@ def find(name: str) -> Analysis:
     declared = _declared()
     if name not in declared:
         raise UsageError(f"analysis {name!r}: not installed; there are {', '.join(declared)}")
+    engine.activate()  # an analysis imports tensors, and those CrypTen
     try:
         analysis: Analysis = declared[name].load()
     except (ImportError, AttributeError) as error:
@@ -87,12 +89,13 @@ def digest(analysis: str) -> str:
 def _digest(module: str) -> str:
     try:
         spec = importlib.util.find_spec(module)
-        origin = Path(spec.origin) if spec and spec.has_location and spec.origin else None
     except (ImportError, ValueError):
-        origin = None
+        spec = None
+    origin = Path(spec.origin) if spec and spec.has_location and spec.origin else None
     if origin is None or not origin.is_file():
         raise UsageError(f"module {module}: its source files cannot be found; reinstall its package")
-    package = module if spec and spec.submodule_search_locations is not None else module.rpartition(".")[0]
+    whole = spec is not None and spec.submodule_search_locations is not None
+    package = module if whole else module.rpartition(".")[0]
     alone = not package or package == _HOME
     files = [origin] if alone else [path for path in origin.parent.rglob("*") if _is_code(path)]
     total = hashlib.sha256()

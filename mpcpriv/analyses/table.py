@@ -3,8 +3,8 @@
 Two ways only, and the columns' names say which:
 
 - **rows split**: all tables have the same columns; one table's rows stand below the other's.
-- **columns split**: no two tables share a column's name, and all have as many rows: row i of each is about the
-  same person. The owners have put them in that order; nothing here can check it.
+- **columns split**: no two tables share a column's name, and all have as many rows: row i of each is about
+  the same person. The owners have put them in that order; nothing here can check it.
 
 Anything else is refused.
 """
@@ -105,14 +105,14 @@ def together(inputs: Mapping[str, Table]) -> tuple[Table, Split]:
         return Table(rows, first.unit, columns), "rows split"
     if len(set().union(*names)) < sum(map(len, names)):
         raise UsageError(
-            f"data sets {', '.join(inputs)}: some of their columns have the same names and some have not; name "
-            "the same columns of each (rows split), or different ones (columns split)"
+            f"data sets {', '.join(inputs)}: some of their columns have the same names and some have not; "
+            "name the same columns of each (rows split), or different ones (columns split)"
         )
     if len({table.rows for table in tables}) > 1:
         counts = ", ".join(f"{name} {table.rows}" for name, table in inputs.items())
         raise UsageError(
-            f"data sets with different columns have different numbers of rows ({counts}); row i of each must be "
-            "about the same person"
+            f"data sets with different columns have different numbers of rows ({counts}); row i of each "
+            "must be about the same person"
         )
     columns = {name: column for table in tables for name, column in table.columns.items()}
     return Table(first.rows, first.unit, columns), "columns split"
@@ -124,8 +124,8 @@ def _below(name: str, columns: Sequence[Column]) -> Column:
     for other in columns[1:]:
         if (other.terms.type, other.terms.categories) != (terms.type, terms.categories):
             raise UsageError(
-                f"column {name!r}: the data sets have it with different types or categories; what it means must be "
-                "the same in all"
+                f"column {name!r}: the data sets have it with different types or categories; what it means "
+                "must be the same in all"
             )
     if any(column.scale != columns[0].scale for column in columns):
         raise UsageError(

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from mpcpriv import __version__
-from mpcpriv.cli import agreement, audit, demo, doctor, init, launch, party
+from mpcpriv.cli import agreement, analyses, audit, demo, doctor, init, launch, party
 from mpcpriv.errors import MpcprivError, UsageError
 
 EXIT_FAILED = 1
@@ -50,6 +50,7 @@ commands.command("demo")(demo.demo)
 commands.add_typer(party.party, name="party")
 commands.add_typer(audit.audit)
 commands.add_typer(agreement.commands, name="agreement")
+commands.command("analyses")(analyses.analyses)
 
 
 def app() -> None:

@@ -48,8 +48,8 @@ class Scale:
             return cls(0.0, 1.0, 0.0, float(max(len(column.categories or []) - 1, 0)))
         if column.low is None or column.high is None:
             raise UsageError(
-                f"column {column.name!r}: numbers need agreed bounds, within which they fit the ring; state low "
-                "and high in the agreement"
+                f"column {column.name!r}: numbers need agreed bounds, within which they fit the ring; state "
+                "low and high in the agreement"
             )
         width = column.high - column.low
         centre = column.low + width / 2

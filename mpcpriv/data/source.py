@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -28,7 +28,10 @@ _NUMBER: Final = "try_cast({0} AS DOUBLE)"
 _TYPED: Final = {
     "number": _NUMBER,
     "integer": f"CASE WHEN {_NUMBER} = floor({_NUMBER}) AND abs({_NUMBER}) < {_EXACT} THEN {_NUMBER} END",
-    "boolean": "CASE lower(trim({0})) WHEN '0' THEN 0 WHEN 'false' THEN 0 WHEN '1' THEN 1 WHEN 'true' THEN 1 END",
+    "boolean": (
+        "CASE WHEN lower(trim({0})) IN ('0', 'false') THEN 0 "
+        "WHEN lower(trim({0})) IN ('1', 'true') THEN 1 END"
+    ),
     "category": "nullif(list_position($categories, {0}), 0) - 1",
 }
 """The text of a cell as a number, or NULL where it is none of its type."""
@@ -44,7 +47,7 @@ def load(path: Path, dataset: Dataset, columns: Sequence[str]) -> dict[str, np.n
     """The named columns of a table, checked against the terms of its data set.
 
     A CSV file is UTF-8 with a header; its fields are separated by a comma, semicolon, tab or bar, whichever
-    splits the header into the most names, and quoted by `"`. Missing is an empty field; no word means missing.
+    splits the header into the most names, and quoted by `"`. An empty field is missing; no word means that.
 
     Args:
         path: ends in `.csv` or `.parquet`.
@@ -146,8 +149,8 @@ def _fetch(connection: duckdb.DuckDBPyConnection, path: Path, columns: list[str]
 def _header(path: Path, where: str) -> tuple[str, list[str]]:
     """The delimiter and the names in the first line."""
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            first = file.readline(_HEADER_BYTES)
+        with path.open("rb") as file:
+            first = file.readline(_HEADER_BYTES).decode("utf-8-sig")
     except UnicodeDecodeError:
         raise UsageError(f"{where}: {path.name!r} is not UTF-8; convert it") from None
     except OSError as error:
@@ -177,8 +180,8 @@ def _unique(header: list[str], where: str) -> None:
     twice = sorted({name for name in header if folded.count(name.casefold()) > 1})
     if twice:
         raise UsageError(
-            f"{where}: the table has columns of one name, {', '.join(map(repr, twice))} (capitals do not count); "
-            "rename one"
+            f"{where}: the table has columns of one name, {', '.join(map(repr, twice))} (capitals do not "
+            "count); rename one"
         )
 
 
@@ -218,7 +221,9 @@ def _values(connection: duckdb.DuckDBPyConnection, column: ColumnTerms, cell: st
     return values
 
 
-def _count(connection: duckdb.DuckDBPyConnection, what: str, given: dict[str, object] | None = None) -> int:
+def _count(
+    connection: duckdb.DuckDBPyConnection, what: str, given: Mapping[str, object] | None = None
+) -> int:
     row = connection.execute(f"SELECT {what} FROM cells", given or {}).fetchone()  # noqa: S608 -- ours
     assert row is not None
     return int(row[0])

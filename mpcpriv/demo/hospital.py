@@ -85,7 +85,7 @@ def hospital(recipe: Recipe) -> Outcome:
         print("standardises with the others; means and spreads stay secret", flush=True)
     x, mean, per_spread = standardise(everybody[:, :-1])
     progress = Progress(recipe, s, began)
-    weights, _ = train(x, everybody[:, -1], progress.steps(), recipe.penalty)
+    weights, _ = train(x, everybody[:, -1], recipe.steps, recipe.penalty, progress.steps)
     model = fold(weights, mean, per_spread)
     # The one opening: 31 numbers, to all three hospitals, as they have agreed.
     opened = s.open_to("the model, to all hospitals", model.share, list(range(s.size)))
@@ -100,11 +100,12 @@ class Progress:
     def __init__(self, recipe: Recipe, s: Session, began: float) -> None:
         self._recipe, self._session, self._began = recipe, s, began
 
-    def steps(self) -> Iterator[int]:
-        """0 .. steps - 1; shows each that is done."""
-        for step in range(self._recipe.steps):
+    def steps(self, turns: int, name: str) -> Iterator[int]:
+        """0 .. turns - 1, as `mpcpriv.steps`; of the training it shows how far it is."""
+        for step in self._session.steps(turns, name):
             yield step
-            self._show(step + 1)
+            if name == "training":
+                self._show(self._recipe.steps - turns + step + 1)
 
     def _show(self, step: int) -> None:
         """Shows that a step is done; they count from 1."""

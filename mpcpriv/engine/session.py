@@ -97,7 +97,7 @@ class Session:
         self.deferring = False
         """Whether products stay untruncated for now (`tensor.deferred`)."""
         self.sealed = False
-        """Whether programs may open nothing, as while an analysis runs (`mpcpriv.release` opens its results)."""
+        """Whether tensors may not be opened, as while an analysis runs (`mpcpriv.release` does it)."""
         self.communicator: Any = None
         """CrypTen's communicator, once a program has asked for it."""
         self.progress: Watcher | None = Line(self.rank)

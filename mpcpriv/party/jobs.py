@@ -38,10 +38,10 @@ class RunReport:
 
     Attributes:
         result: canonical JSON at a recipient, None elsewhere.
-        output_digest: SHA-256 of the result at a recipient, None elsewhere; it may be shown to everybody, since
-            the result holds a salt that only recipients know.
-        input_digest: SHA-256 over this party's columns as they were shared, after `input_salt`. Kept with the salt
-            it proves later which table was used; shown without the salt it tells nobody anything.
+        output_digest: SHA-256 of the result at a recipient, None elsewhere; it may be shown to everybody,
+            since the result holds a salt that only recipients know.
+        input_digest: SHA-256 over `input_salt` and this party's columns. With the salt it proves later which
+            table was used; shown without the salt it tells nobody anything.
         input_salt: 32 bytes in hexadecimal; for this party alone.
         statement: what was released to whom, in a sentence.
         rounds: times that this party waited for the others.
@@ -90,8 +90,8 @@ class JobProgram:
         """Imports and reads all that may fail for local reasons.
 
         Raises:
-            UsageError: the job is refused, the analysis is not installed or is another, or the data does not hold
-                what was agreed.
+            UsageError: the job is refused, the analysis is not installed or is another, or the data does not
+                hold what was agreed.
         """
         from mpcpriv import engine
 
@@ -237,7 +237,7 @@ def _rows(session: Session, admitted: AdmittedJob, own: Mapping[str, Columns]) -
 def _enough(dataset: Dataset, rows: int) -> None:
     if rows < dataset.minimum_rows:
         raise UsageError(
-            f"data set {dataset.name} has {rows} rows, and the agreement asks for {dataset.minimum_rows} at least"
+            f"data set {dataset.name} has {rows} rows; the agreement asks for {dataset.minimum_rows} at least"
         )
 
 
@@ -246,13 +246,13 @@ def _own(admitted: AdmittedJob, me: str, data: Mapping[str, Path]) -> dict[str, 
     from mpcpriv.data.source import load
 
     datasets = {one.name: one for one in admitted.agreement.datasets}
-    own = {}
+    own: dict[str, Columns] = {}
     for one in admitted.job.inputs:
         dataset = datasets[one.dataset]
         if dataset.owner not in admitted.parties:
             raise UsageError(
-                f"data set {dataset.name}: its owner {dataset.owner} is not a computing party and cannot share it; "
-                "give it the role compute"
+                f"data set {dataset.name}: its owner {dataset.owner} is no computing party and cannot share "
+                "it; give it the role compute"
             )
         if dataset.owner == me:
             if dataset.name not in data:
