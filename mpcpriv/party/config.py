@@ -143,13 +143,16 @@ class Party:
         if self.signing is None:
             raise UsageError(f"{self.path}: signing_key: missing; make a party anew with `mpcpriv init`")
         try:
-            if os.name == "posix" and self.signing.stat().st_mode & 0o077:
-                raise UsageError(
-                    f"{self.signing}: others than its owner may use this key; run chmod 600 {self.signing}"
-                )
-            key = serialization.load_pem_private_key(self.signing.read_bytes(), password=None)
+            shared = os.name == "posix" and self.signing.stat().st_mode & 0o077
+            pem = self.signing.read_bytes()
         except OSError as error:
             raise UsageError(f"{self.signing}: cannot be read ({error.strerror})") from None
+        if shared:
+            raise UsageError(
+                f"{self.signing}: others than its owner may use this key; run chmod 600 {self.signing}"
+            )
+        try:
+            key = serialization.load_pem_private_key(pem, password=None)
         except (ValueError, TypeError):
             raise UsageError(f"{self.signing}: an unencrypted private key in PEM is needed") from None
         if not isinstance(key, Ed25519PrivateKey):

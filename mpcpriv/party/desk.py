@@ -163,8 +163,23 @@ class Desk:
         """Notes that the result was handed to this member's own client."""
         self._audit.append("fetched", job=job.digest, by=self.me, output_digest=output)
 
-    def succeed(self, job: StoredJob, inputs: str | None, output: str | None, result: bytes | None) -> None:
-        """This member's part is done; `result` is what was released to it."""
+    def succeed(
+        self,
+        job: StoredJob,
+        inputs: str | None = None,
+        output: str | None = None,
+        result: bytes | None = None,
+        salt: str | None = None,
+    ) -> None:
+        """This member's part is done.
+
+        Args:
+            job: the job.
+            inputs: digest of what it put in.
+            output: digest of what was released to it.
+            result: what was released to it.
+            salt: of `inputs`; it stays here.
+        """
         held = self._agreements.get(job.agreement)
         with self._lock:
             if self.own(job.digest, "outcome"):
@@ -181,7 +196,7 @@ class Desk:
                 )
             self._ended(job.digest, self.me, True, "", inputs, output)
             body = Outcome(success=True, inputs=inputs, output=output, head=self._head())
-            self._write(job, body, result)
+            self._write(job, body, result, salt)
         log.info("succeeded", job=job.digest)
 
     def fail(self, job: StoredJob, reason: str) -> None:
@@ -259,10 +274,12 @@ class Desk:
     def _record(self, held: Held, job: str, body: Body) -> SignedRecord:
         return SignedRecord.sign(Record(agreement=held.digest, job=job, member=self.me, body=body), self._key)
 
-    def _write(self, job: StoredJob, body: Body, result: bytes | None = None) -> None:
+    def _write(
+        self, job: StoredJob, body: Body, result: bytes | None = None, salt: str | None = None
+    ) -> None:
         held = self._agreements.get(job.agreement)
         record = self._record(held, job.digest, body)
-        self._state.add(record, [peer.key for peer in held.peers], result)
+        self._state.add(record, [peer.key for peer in held.peers], result, salt)
         self._sent(held)
 
     def _sent(self, held: Held) -> None:

@@ -308,9 +308,11 @@ class Scheduler:
             return
         report = run.report
         if report is None:  # the dealer's
-            self._desk.succeed(stored, None, None, None)
+            self._desk.succeed(stored)
         else:
-            self._desk.succeed(stored, report.input_digest, report.output_digest, report.result)
+            self._desk.succeed(
+                stored, report.input_digest, report.output_digest, report.result, report.input_salt
+            )
 
     def _releases(self, asking: StoredJob, held: Held) -> Mapping[str, int]:
         """By data set, how many results were or may yet be released under this agreement, in any version."""

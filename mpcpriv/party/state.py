@@ -44,6 +44,7 @@ _jobs: Final = sa.Table(
     sa.Column("pending", sa.Boolean, nullable=False),
     sa.Column("closed", sa.Boolean, nullable=False, index=True),
     sa.Column("result", sa.LargeBinary),
+    sa.Column("salt", sa.String(64)),  # of the digest of what this member put in
 )
 _records: Final = sa.Table(
     "records",
@@ -226,15 +227,29 @@ class State:
             found = connection.execute(query).scalar_one_or_none()
         return None if found is None else bytes(found)
 
+    def salt(self, job: str) -> str | None:
+        """The salt of the digest of what this member put in, in hexadecimal, if it has computed."""
+        query = sa.select(_jobs.c.salt).where(_jobs.c.digest == job)
+        with self._engine.begin() as connection:
+            found: str | None = connection.execute(query).scalar_one_or_none()
+        return found
+
     # -- records
 
-    def add(self, signed: SignedRecord, peers: Iterable[str] = (), result: bytes | None = None) -> bool:
+    def add(
+        self,
+        signed: SignedRecord,
+        peers: Iterable[str] = (),
+        result: bytes | None = None,
+        salt: str | None = None,
+    ) -> bool:
         """Keeps a record; False if it is here already.
 
         Args:
             signed: the record, verified.
             peers: to whom it is to be delivered.
             result: of an outcome: what was released.
+            salt: of an outcome: that of the digest of what was put in; it never leaves this member.
 
         Raises:
             Contradiction: another one is in its place.
@@ -256,8 +271,10 @@ class State:
                 self._insert(connection, signed, peers)
             except IntegrityError:
                 raise Contradiction(f"two writers at once about {job[:16]}") from None
-            if result is not None:
-                connection.execute(_jobs.update().where(_jobs.c.digest == job).values(result=result))
+            kept = {"result": result, "salt": salt}
+            values = {name: value for name, value in kept.items() if value is not None}
+            if values:
+                connection.execute(_jobs.update().where(_jobs.c.digest == job).values(values))
         return True
 
     def records(self, job: str) -> list[SignedRecord]:
@@ -313,7 +330,8 @@ class State:
 
 
 _JOB: Final = sa.select(
-    *(column for column in _jobs.c if column.name != "result"), _jobs.c.result.is_not(None).label("result")
+    *(column for column in _jobs.c if column.name not in ("result", "salt")),
+    _jobs.c.result.is_not(None).label("result"),
 )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mpcpriv.documents import Document
+from mpcpriv.engine.loop import Progress, Watcher
 from mpcpriv.party.jobs import RunReport
 from mpcpriv.transport.base import Transport
 
@@ -23,6 +24,9 @@ class QuickJob:
     seconds: float
     mebibytes: int = 0
 
+    def watch(self, watcher: Watcher) -> None:
+        object.__setattr__(self, "_watcher", watcher)
+
     def load(self) -> None:
         pass
 
@@ -32,7 +36,10 @@ class QuickJob:
         others = [rank for rank in range(last) if rank != transport.rank]
         total = self.number
         began = time.monotonic()
+        loop = Progress("sums", 1000)
         while True:
+            loop.done += 1
+            self._watcher((loop,))  # type: ignore[attr-defined]
             for rank in others:
                 transport.send(rank, self.number.to_bytes(8))
             total = self.number + sum(int.from_bytes(transport.recv(rank)) for rank in others)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from mpcpriv.party import wire
 from mpcpriv.v1 import control_pb2 as pb
 from tests.integration.daemons import daemons
 from tests.integration.test_daemon import approve
@@ -54,3 +55,13 @@ def test_a_job_does_not_wait_for_ever_for_a_member(tmp_path: Path) -> None:
             assert any("carol, dealer not ready after 0.1 minutes" in one.failure for one in view.members)
         sites["carol"].restart()
         assert sites["carol"].settled(job).state == pb.FAILED
+
+
+def test_a_watcher_sees_progress(tmp_path: Path) -> None:
+    with daemons(tmp_path, "quick", QUICK_SECONDS="2") as sites:
+        sites.agree()
+        job = sites.submit("alice")
+        views = sites["alice"].client(wire.WATCH, pb.JobName(job=job), timeout=60)
+        done = [loop.done for view in views for loop in view.progress if loop.name == "sums"]
+        assert len(done) > 2
+        assert done == sorted(done)

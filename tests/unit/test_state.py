@@ -98,13 +98,14 @@ OUTCOME = Outcome(success=True, head=AuditHead(sequence=1, entry="c" * 64))
 def test_everything_is_there_again_after_a_restart(url: str, state: State) -> None:
     state.add_job(PROPOSAL, b"job", seen=SEEN, peers=["p1", "p2"])
     state.add(signed("bob", ACCEPT))
-    state.add(signed("alice", OUTCOME), ["p1"], result=b"result")
+    state.add(signed("alice", OUTCOME), ["p1"], result=b"result", salt="5a")
     state.mark(JOB, pending=True)
     other = State(url)
     (job,) = other.jobs()
     assert (job.digest, job.agreement, job.document, job.seen) == (JOB, AGREEMENT, b"job", SEEN)
     assert (job.pending, job.closed, job.result) == (True, False, True)
     assert other.result(JOB) == b"result"
+    assert other.salt(JOB) == "5a"
     assert other.agreements() == [b"terms"]
     assert [one.record.body for one in other.records(JOB)] == [Proposal(document="{}"), ACCEPT, OUTCOME]
     assert [letter.record for letter in other.outbox("p2")] == [PROPOSAL.record.canonical()]

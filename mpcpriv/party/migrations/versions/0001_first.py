@@ -25,6 +25,7 @@ def upgrade() -> None:
         sa.Column("pending", sa.Boolean, nullable=False),
         sa.Column("closed", sa.Boolean, nullable=False, index=True),
         sa.Column("result", sa.LargeBinary),
+        sa.Column("salt", sa.String(64)),
     )
     op.create_table(
         "records",
