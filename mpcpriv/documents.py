@@ -18,7 +18,7 @@ import tomli_w
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mpcpriv.errors import UsageError
 
@@ -95,7 +95,7 @@ class Document(BaseModel):
 
     def to_toml(self) -> str:
         """The document as TOML, from which `from_toml` makes an equal one; without comments."""
-        # TOML reads the line ends of a multi-line string as it likes, so carriage returns are written escaped.
+        # TOML reads the line ends of a multi-line string as it likes, so carriage returns are escaped.
         several = b"\\r" not in self.canonical()
         return tomli_w.dumps(self.model_dump(exclude_none=True), multiline_strings=several)
 
@@ -166,6 +166,13 @@ def _signed(domain: str, content: bytes) -> bytes:
 
 
 _SHOWN: Final = 60
+_PATTERNS: Final[dict[str, str]] = {}
+
+
+def pattern(rule: str, words: str) -> Any:
+    """A field's regular expression, with what it means in words for those who break it."""
+    _PATTERNS[rule] = words
+    return Field(pattern=rule)
 
 
 def first_problem(error: ValidationError) -> str:
@@ -177,14 +184,14 @@ def problems(error: ValidationError) -> list[str]:
     """All that `error` found, one sentence each."""
     found = []
     for one in error.errors(include_url=False):
-        cause = one.get("ctx", {}).get("error")
-        place = _field(one["loc"])
+        context = one.get("ctx", {})
+        cause, place = context.get("error"), _field(one["loc"])
         if isinstance(cause, Broken):
             found += [f"{place}: {problem}" if place else problem for problem in cause.problems]
         elif one["type"] == "json_invalid":
             found.append(f"not JSON ({one['msg'].removeprefix('Invalid JSON: ')})")
         else:
-            found.append(f"{place or 'the whole'}: {_rule(one['type'], one['msg'], one['input'])}")
+            found.append(f"{place or 'the whole'}: {_rule(one['type'], one['msg'], one['input'], context)}")
     return found
 
 
@@ -204,12 +211,13 @@ def _field(location: tuple[int | str, ...]) -> str:
     return text
 
 
-def _rule(kind: str, message: str, value: Any) -> str:
+def _rule(kind: str, message: str, value: Any, context: dict[str, Any]) -> str:
     if kind == "missing":
         return "missing; write it into the file"
     if kind == "extra_forbidden":
         return "no such field; check its spelling or remove it"
-    message = message.removeprefix("Value error, ")
+    # pydantic's message quotes the pattern, which says nothing to most who will read it.
+    message = _PATTERNS.get(context.get("pattern", ""), message.removeprefix("Value error, "))
     if isinstance(value, dict | list | Document):
         return f"{message[0].lower()}{message[1:]}"
     return f"{shown(value)}: {message[0].lower()}{message[1:]}"

@@ -31,6 +31,15 @@ if TYPE_CHECKING:
 _HOST: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?):([1-9][0-9]{0,4})")
 
 
+_MALFORMED: Final = (
+    ValueError,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+    UnsupportedAlgorithm,
+)
+
+
 def of_agreement(parts: Mapping[str, Any]) -> list[str]:
     """What is wrong between the parts of an agreement.
 
@@ -77,9 +86,11 @@ def _certificate(member: Member) -> list[str]:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
         return [f"certificate of {member.name}: it carries no name; use the one that `mpcpriv init` made"]
-    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType, UnsupportedAlgorithm):
+    except _MALFORMED:
         return [f"certificate of {member.name}: one certificate in PEM is needed, as in the member's tls.crt"]
     found = []
+    if certificate.serial_number <= 0:
+        found.append(f"certificate of {member.name}: its serial number must be positive (RFC 5280, 4.1.2.2)")
     uris = names.get_values_for_type(x509.UniformResourceIdentifier)
     if uris != [PartyId(member.name).uri]:
         found.append(

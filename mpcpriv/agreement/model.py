@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from mpcpriv.agreement import consistency
 from mpcpriv.documents import Broken, Document
-from mpcpriv.job.model import Column, Digest, Name, Party, Scalar, Text, Time
+from mpcpriv.job.model import Column, Digest, Name, Ordered, Party, Scalar, Text, Time
 
 Role = Literal["data-owner", "compute", "dealer", "recipient", "submitter"]
 """ISO/IEC 4922-1 names the first, second and fourth: input, computing and result party."""
@@ -46,7 +46,7 @@ class Member(Document):
     roles: Annotated[list[Role], Field(min_length=1)]
     endpoint: Annotated[str, Field(min_length=3, max_length=261)]
     certificate: Annotated[str, Field(min_length=1, max_length=20_000)]
-    signing_key: Annotated[str, Field(pattern=r"^[A-Za-z0-9+/]{43}=$")]
+    signing_key: Annotated[str, Field(max_length=200, json_schema_extra={"pattern": r"^[A-Za-z0-9+/]{43}=$"})]
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -140,8 +140,8 @@ class AnalysisTerms(Document):
     name: Name
     code: Digest
     purposes: Annotated[list[Name], Field(min_length=1)]
-    inputs: Annotated[dict[Name, Annotated[list[Column], Field(min_length=1)]], Field(min_length=1)]
-    parameters: Annotated[dict[Name, Limit], Field(default_factory=dict)]
+    inputs: Annotated[dict[Name, Annotated[list[Column], Field(min_length=1)]], Ordered, Field(min_length=1)]
+    parameters: Annotated[dict[Name, Limit], Ordered, Field(default_factory=dict)]
     recipients: Annotated[list[Party], Field(min_length=1)]
     submitters: Annotated[list[Party], Field(min_length=1)]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar, Final, Self
+from typing import Annotated, ClassVar, Final, Self
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -11,7 +11,7 @@ from mpcpriv import documents
 from mpcpriv.agreement.model import Agreement
 from mpcpriv.documents import Document, read_file
 from mpcpriv.errors import UsageError
-from mpcpriv.job.model import Party
+from mpcpriv.job.model import Ordered, Party
 from mpcpriv.job.signed import Signature
 
 DOMAIN: Final = "agreement"
@@ -29,7 +29,7 @@ class SignedAgreement(Document):
     noun: ClassVar[str] = "signed agreement"
 
     agreement: Agreement
-    signatures: dict[Party, Signature]
+    signatures: Annotated[dict[Party, Signature], Ordered]
 
     @classmethod
     def unsigned(cls, agreement: Agreement) -> Self:

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from mpcpriv import __version__
-from mpcpriv.cli import analyses, demo, doctor, init, launch
+from mpcpriv.cli import agreement, analyses, demo, doctor, init, launch
 from mpcpriv.errors import MpcprivError, UsageError
 
 EXIT_FAILED = 1
@@ -48,6 +48,7 @@ commands.command("init")(init.init)
 commands.command("doctor")(doctor.doctor)
 commands.command("demo")(demo.demo)
 commands.command("analyses")(analyses.analyses)
+commands.add_typer(agreement.commands, name="agreement")
 
 
 def app() -> None:

@@ -5,15 +5,14 @@ from __future__ import annotations
 from typing import Annotated, ClassVar, Final, Self
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from pydantic import Field
 
 from mpcpriv import documents
-from mpcpriv.documents import Document
+from mpcpriv.documents import Document, pattern
 from mpcpriv.job.model import Job
 
 DOMAIN: Final = "job"
 
-Signature = Annotated[str, Field(pattern=r"^[A-Za-z0-9+/]{86}==$")]
+Signature = Annotated[str, pattern(r"^[A-Za-z0-9+/]{86}==$", "write a signature, base64 of 64 bytes")]
 """An Ed25519 signature, base64 of 64 bytes."""
 
 
