@@ -141,9 +141,7 @@ def _coalitions(admitted: AdmittedJob, others: list[str]) -> list[tuple[str, str
                 what += f" to somebody who knows all rows of {_and(own)}"
             if own and len(left) == 1:
                 what += f"; once what they hold is taken out of it, the rest is about {left[0]} alone"
-            found.append(
-                (_and(coalition), f"together: {what}") if size > 1 else (f"{coalition[0]} alone", what)
-            )
+            found.append((_and(coalition) if size > 1 else f"{coalition[0]} alone", what))
     found.append((f"all of {_and(parties)}", "together: everything; they hold all shares"))
     return found
 
