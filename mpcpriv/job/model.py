@@ -130,7 +130,7 @@ class Job(Document):
         parameters: of the analysis.
         release: who gets what.
         submitter: the member who asks.
-        created: when; also the time that the agreement's validity is judged by, within 60 s of each clock.
+        created: when: within 60 s of each member's clock as it comes, and while the agreement is valid.
         expires: when a job that has not begun by then is refused.
         nonce: 16 random bytes in hexadecimal: two jobs that ask the same are two jobs.
     """

@@ -333,6 +333,19 @@ def test_a_clock_that_is_a_day_off(hours: int) -> None:
     )
 
 
+def test_a_clock_that_went_back_behind_the_agreement() -> None:
+    start = SIGNED.agreement.valid_from
+    job = example.signed_job(created=start, expires=start + timedelta(days=1))
+    assert isinstance(asked(job, now=start - timedelta(seconds=60)), AdmittedJob)
+    (early,) = reasons(job, now=start - timedelta(seconds=61), received=start)
+    assert early.startswith("valid_from: the agreement is valid from 2027-01-01T00:00:00Z;")
+
+
+@pytest.mark.parametrize("steps", [1, 200, [1, 200], 1.5])
+def test_a_parameter_may_be_its_bounds_and_all_between(steps: object) -> None:
+    assert isinstance(asked(example.signed_job(parameters={"steps": steps})), AdmittedJob)
+
+
 def test_clocks_a_minute_apart_are_one() -> None:
     for seconds in (-90, 30):
         assert isinstance(asked(now=NOW + timedelta(seconds=seconds)), AdmittedJob)
