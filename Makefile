@@ -7,7 +7,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint bench slow clean
+.PHONY: help install demo test lint bench slow fuzz clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -62,6 +62,9 @@ lint: $(STAMP) ## Style, types and the direction of imports
 
 bench: $(STAMP) ## Every measurement in benchmarks/
 	@shopt -s nullglob; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+
+fuzz: $(STAMP) ## A million inputs for every parser of documents (hours)
+	FUZZ=1000000 $(BIN)/pytest -n $(WORKERS) --timeout=0 tests/unit/test_fuzz_documents.py
 
 slow: $(STAMP) ## The tests that take long
 	$(BIN)/pytest -n $(WORKERS) --dist=worksteal -m slow

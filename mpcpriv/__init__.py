@@ -9,8 +9,12 @@ import importlib
 from typing import TYPE_CHECKING
 
 from mpcpriv.errors import (
+    DaemonError,
     Desynchronised,
     FrameRefused,
+    JobFailed,
+    JobRefused,
+    JobUnfinished,
     MpcprivError,
     PeerAborted,
     PeerAbsent,
@@ -26,14 +30,19 @@ from mpcpriv.errors import (
 
 if TYPE_CHECKING:
     from mpcpriv import engine
+    from mpcpriv.client.connection import connect
     from mpcpriv.engine import plan, steps
     from mpcpriv.party.launch import PartyFailed, launch
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "DaemonError",
     "Desynchronised",
     "FrameRefused",
+    "JobFailed",
+    "JobRefused",
+    "JobUnfinished",
     "MpcprivError",
     "PartyFailed",
     "PeerAborted",
@@ -47,6 +56,7 @@ __all__ = [
     "Unsupported",
     "UsageError",
     "__version__",
+    "connect",
     "engine",
     "launch",
     "plan",
@@ -62,6 +72,8 @@ def __getattr__(name: str) -> object:
         return getattr(importlib.import_module("mpcpriv.engine"), name)
     if name in {"PartyFailed", "launch"}:
         return getattr(importlib.import_module("mpcpriv.party.launch"), name)
+    if name == "connect":
+        return importlib.import_module("mpcpriv.client.connection").connect
     raise AttributeError(f"module 'mpcpriv' has no attribute {name!r}")
 
 

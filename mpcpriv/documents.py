@@ -9,24 +9,38 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from typing import Any, Final, Self
+import tomllib
+from pathlib import Path
+from typing import Any, ClassVar, Final, Self
 
 import rfc8785
+import tomli_w
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mpcpriv.errors import UsageError
 
-PUBLIC_KEY_BYTES: Final = 32
-SIGNATURE_BYTES: Final = 64
+MAX_BYTES: Final = 4 << 20
+"""A longer document is refused unread."""
 
 
-class Document(BaseModel):
-    """Part of a document: frozen, strict, without unknown fields."""
+class Broken(ValueError):
+    """What a validator raises that found several problems, one sentence each."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
+
+
+class Canonical(BaseModel):
+    """What has one encoding: frozen, strict, without unknown fields."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
+
+    noun: ClassVar[str] = "document"
+    """What errors call it."""
 
     def canonical(self) -> bytes:
         """The one encoding of this content: RFC 8785 JSON; defaults are written, absent values are not.
@@ -36,12 +50,11 @@ class Document(BaseModel):
         """
         try:
             return rfc8785.dumps(self.model_dump(mode="json", exclude_none=True))
-        except rfc8785.CanonicalizationError as error:
-            raise UsageError(f"a number cannot be written exactly as JSON ({error}); use another") from None
-
-    def digest(self) -> str:
-        """SHA-256 of the canonical bytes, in hexadecimal."""
-        return hashlib.sha256(self.canonical()).hexdigest()
+        except rfc8785.CanonicalizationError:
+            raise UsageError(
+                f"{self.noun}: a whole number is beyond 2^53 and cannot be written exactly as JSON; "
+                "use a smaller one"
+            ) from None
 
     @classmethod
     def from_canonical(cls, data: bytes) -> Self:
@@ -50,18 +63,90 @@ class Document(BaseModel):
         Raises:
             UsageError: not such a document, or another encoding of one.
         """
+        _bounded(data, cls.noun)
         try:
             document = cls.model_validate_json(data)
         except ValidationError as error:
-            raise UsageError(f"not a {cls.__name__.lower()}: {first_problem(error)}") from None
+            raise UsageError(f"{cls.noun}: {listed(problems(error))}") from None
         if document.canonical() != data:
-            raise UsageError(f"not the canonical encoding of this {cls.__name__.lower()}")
+            raise UsageError(f"{cls.noun}: not in its canonical encoding (RFC 8785), so it has been changed")
         return document
 
+    @classmethod
+    def from_toml(cls, data: bytes, **given: Any) -> Self:
+        """Reads TOML, in which the fields stand under their names.
 
-def public_key(key: Ed25519PrivateKey) -> str:
+        Args:
+            data: UTF-8.
+            given: values for fields that the file leaves out.
+
+        Raises:
+            UsageError: not TOML, or not such a document; the message lists all that is wrong.
+        """
+        content = parse_toml(data, cls.noun)
+        try:
+            return cls.model_validate({**given, **content})
+        except ValidationError as error:
+            raise UsageError(f"{cls.noun}: {listed(problems(error))}") from None
+
+    def to_toml(self) -> str:
+        """The document as TOML, from which `from_toml` makes an equal one; without comments."""
+        # TOML reads the line ends of a multi-line string as it likes, so carriage returns are escaped.
+        several = b"\\r" not in self.canonical()
+        return tomli_w.dumps(self.model_dump(exclude_none=True), multiline_strings=several)
+
+
+def parse_toml(data: bytes, noun: str) -> dict[str, Any]:
+    """TOML as a mapping.
+
+    Raises:
+        UsageError: too long, not UTF-8, or not TOML.
+    """
+    _bounded(data, noun)
+    try:
+        return tomllib.loads(data.decode())
+    except UnicodeDecodeError:
+        raise UsageError(f"{noun}: not UTF-8, so not TOML") from None
+    except ValueError as error:
+        raise UsageError(f"{noun}: not TOML: {error}") from None
+    except RecursionError:
+        raise UsageError(f"{noun}: not TOML that is read here: brackets are nested too deeply") from None
+
+
+def read_file(path: Path, noun: str) -> bytes:
+    """The bytes of a file.
+
+    Raises:
+        UsageError: it cannot be read, or is longer than any such document.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        raise UsageError(f"{path}: there is no such file; name the file of the {noun}") from None
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read ({error.strerror})") from None
+    _bounded(data, str(path))
+    return data
+
+
+def _bounded(data: bytes, noun: str) -> None:
+    if len(data) > MAX_BYTES:
+        raise UsageError(f"{noun}: longer than {MAX_BYTES >> 20} MiB, which no document is")
+
+
+class Document(Canonical):
+    """Part of a document."""
+
+    def digest(self) -> str:
+        """SHA-256 of the canonical bytes, in hexadecimal."""
+        return hashlib.sha256(self.canonical()).hexdigest()
+
+
+def public_key(key: Ed25519PrivateKey | Ed25519PublicKey) -> str:
     """The public half, base64 of 32 bytes."""
-    raw = key.public_key().public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
+    public = key.public_key() if isinstance(key, Ed25519PrivateKey) else key
+    raw = public.public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
     return base64.b64encode(raw).decode()
 
 
@@ -86,6 +171,13 @@ def _signed(domain: str, content: bytes) -> bytes:
 
 
 _SHOWN: Final = 60
+_PATTERNS: Final[dict[str, str]] = {}
+
+
+def pattern(rule: str, words: str) -> Any:
+    """A field's regular expression, with what it means in words for those who break it."""
+    _PATTERNS[rule] = words
+    return Field(pattern=rule)
 
 
 def first_problem(error: ValidationError) -> str:
@@ -95,10 +187,22 @@ def first_problem(error: ValidationError) -> str:
 
 def problems(error: ValidationError) -> list[str]:
     """All that `error` found, one sentence each."""
-    return [
-        f"{_field(found['loc'])}: {_rule(found['type'], found['msg'], found['input'])}"
-        for found in error.errors(include_url=False, include_context=False)
-    ]
+    found = []
+    for one in error.errors(include_url=False):
+        context = one.get("ctx", {})
+        cause, place = context.get("error"), _field(one["loc"])
+        if isinstance(cause, Broken):
+            found += [f"{place}: {problem}" if place else problem for problem in cause.problems]
+        elif one["type"] == "json_invalid":
+            found.append(f"not JSON ({one['msg'].removeprefix('Invalid JSON: ')})")
+        else:
+            found.append(f"{place or 'the whole'}: {_rule(one['type'], one['msg'], one['input'], context)}")
+    return found
+
+
+def listed(found: list[str]) -> str:
+    """Problems as one text: one as it is, several one per line."""
+    return found[0] if len(found) == 1 else "\n  - ".join([f"{len(found)} problems", *found])
 
 
 def _field(location: tuple[int | str, ...]) -> str:
@@ -112,12 +216,23 @@ def _field(location: tuple[int | str, ...]) -> str:
     return text
 
 
-def _rule(kind: str, message: str, value: Any) -> str:
+def _rule(kind: str, message: str, value: Any, context: dict[str, Any]) -> str:
     if kind == "missing":
         return "missing; write it into the file"
     if kind == "extra_forbidden":
         return "no such field; check its spelling or remove it"
-    shown = repr(value)
-    if len(shown) > _SHOWN:
-        shown = f"{shown[:_SHOWN]}..."
-    return f"{shown}: {message[0].lower()}{message[1:]}"
+    # pydantic's message quotes the pattern, which says nothing to most who will read it.
+    message = _PATTERNS.get(context.get("pattern", ""), message.removeprefix("Value error, "))
+    if isinstance(value, dict | list | Document):
+        return f"{message[0].lower()}{message[1:]}"
+    return f"{shown(value)}: {message[0].lower()}{message[1:]}"
+
+
+def shown(value: object) -> str:
+    """A value of a document as errors show it: TOML's names, and not for ever."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int) and value.bit_length() > _SHOWN:
+        return "a number of more than 18 digits"
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."

@@ -1,10 +1,12 @@
-"""The error families: what I did wrong, what a peer did wrong.
+"""The error families: what I did wrong, what a peer did wrong, what became of a job.
 
 Every message is one short sentence that names the thing, the value, the rule and the way out.
 No message ever carries a share, a key or a row.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 
 class MpcprivError(Exception):
@@ -21,6 +23,39 @@ class RangeError(UsageError):
 
 class Unsupported(UsageError, NotImplementedError):
     """An operation, option or argument that mpcpriv refuses rather than computes wrongly."""
+
+
+class DaemonError(MpcprivError):
+    """One's own daemon cannot be reached, or cannot answer."""
+
+
+class JobError(MpcprivError):
+    """A job has no result.
+
+    Attributes:
+        job: its digest.
+        reasons: by member, all that it gave.
+    """
+
+    def __init__(self, job: str, reasons: Mapping[str, tuple[str, ...]], message: str) -> None:
+        super().__init__(message)
+        self.job = job
+        self.reasons = dict(reasons)
+
+    def __reduce__(self) -> tuple[type[JobError], tuple[str, dict[str, tuple[str, ...]], str]]:
+        return type(self), (self.job, self.reasons, str(self))
+
+
+class JobRefused(JobError):
+    """At least one member has refused the job."""
+
+
+class JobFailed(JobError):
+    """A member has failed, cancelled the job, or seen it expire."""
+
+
+class JobUnfinished(JobError, TimeoutError):
+    """The job has not ended in the time that one wanted to wait; nothing is lost by that."""
 
 
 class PeerError(MpcprivError):

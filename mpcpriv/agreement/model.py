@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Final, Literal, Self, TypeVar
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from mpcpriv.documents import Document
-from mpcpriv.job.model import Column, Digest, Name, Party, Time
+from mpcpriv.agreement import consistency
+from mpcpriv.documents import Broken, Document
+from mpcpriv.job.model import Column, Digest, Name, Ordered, Party, Scalar, Text, Time
 
 Role = Literal["data-owner", "compute", "dealer", "recipient", "submitter"]
 """ISO/IEC 4922-1 names the first, second and fourth: input, computing and result party."""
-Text = Annotated[str, Field(max_length=10_000)]
+_Part = TypeVar("_Part")
+_MOST: Final = 2**31
+_CENTURY: Final = 36_525
 
 
 class Purpose(Document):
@@ -43,7 +46,11 @@ class Member(Document):
     roles: Annotated[list[Role], Field(min_length=1)]
     endpoint: Annotated[str, Field(min_length=3, max_length=261)]
     certificate: Annotated[str, Field(min_length=1, max_length=20_000)]
-    signing_key: Annotated[str, Field(pattern=r"^[A-Za-z0-9+/]{43}=$")]
+    signing_key: Annotated[str, Field(max_length=200, json_schema_extra={"pattern": r"^[A-Za-z0-9+/]{43}=$"})]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        return _without(consistency.of_member(self), self)
 
 
 class ColumnTerms(Document):
@@ -60,7 +67,11 @@ class ColumnTerms(Document):
     type: Literal["number", "integer", "boolean", "category"]
     low: float | None = None
     high: float | None = None
-    categories: list[str] | None = None
+    categories: list[Annotated[str, Field(min_length=1, max_length=200)]] | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        return _without(consistency.of_column(self), self)
 
 
 class Budget(Document):
@@ -73,7 +84,7 @@ class Budget(Document):
 
     epsilon: Annotated[float, Field(gt=0)]
     delta: Annotated[float, Field(ge=0, lt=1)]
-    period_days: Annotated[int, Field(ge=1)]
+    period_days: Annotated[int, Field(ge=1, le=_CENTURY)]
 
 
 class Dataset(Document):
@@ -92,7 +103,7 @@ class Dataset(Document):
     owner: Party
     columns: Annotated[list[ColumnTerms], Field(min_length=1)]
     privacy_unit: Name
-    minimum_rows: Annotated[int, Field(ge=1)] = 1
+    minimum_rows: Annotated[int, Field(ge=1, le=_MOST)] = 1
     budget: Budget | None = None
 
 
@@ -100,13 +111,17 @@ class Limit(Document):
     """What a parameter may be.
 
     Attributes:
-        low, high: of a number.
-        choices: of anything else.
+        low, high: of a number, or of each number in a list; either may be left out.
+        choices: all that it may be, or each member of a list; in the place of bounds.
     """
 
     low: float | None = None
     high: float | None = None
-    choices: list[bool | int | float | str] | None = None
+    choices: Annotated[list[Scalar], Field(min_length=1)] | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        return _without(consistency.of_limit(self), self)
 
 
 class AnalysisTerms(Document):
@@ -125,8 +140,8 @@ class AnalysisTerms(Document):
     name: Name
     code: Digest
     purposes: Annotated[list[Name], Field(min_length=1)]
-    inputs: Annotated[dict[Name, list[Column]], Field(min_length=1)]
-    parameters: Annotated[dict[Name, Limit], Field(default_factory=dict)]
+    inputs: Annotated[dict[Name, Annotated[list[Column], Field(min_length=1)]], Ordered, Field(min_length=1)]
+    parameters: Annotated[dict[Name, Limit], Ordered, Field(default_factory=dict)]
     recipients: Annotated[list[Party], Field(min_length=1)]
     submitters: Annotated[list[Party], Field(min_length=1)]
 
@@ -143,10 +158,10 @@ class Privacy(Document):
     """
 
     mechanism: Literal["none", "discrete-gaussian", "discrete-laplace"] = "none"
-    collusion: Annotated[int, Field(ge=1)] | None = None
+    collusion: Annotated[int, Field(ge=1, le=_MOST)] | None = None
     unnoised: bool = False
-    minimum_cohort: Annotated[int, Field(ge=1)] = 10
-    releases: Annotated[int, Field(ge=1)] | None = None
+    minimum_cohort: Annotated[int, Field(ge=1, le=_MOST)] = 10
+    releases: Annotated[int, Field(ge=1, le=_MOST)] | None = None
 
 
 class Agreement(Document):
@@ -162,8 +177,10 @@ class Agreement(Document):
         retention_days: how long results and records of jobs are kept.
     """
 
+    noun: ClassVar[str] = "agreement"
+
     id: Name
-    version: Annotated[int, Field(ge=1, le=2**31)]
+    version: Annotated[int, Field(ge=1, le=_MOST)]
     title: Annotated[str, Field(min_length=1, max_length=300)]
     text: Text = ""
     purposes: Annotated[list[Purpose], Field(min_length=1)]
@@ -174,4 +191,36 @@ class Agreement(Document):
     analyses: Annotated[list[AnalysisTerms], Field(min_length=1)]
     privacy: Privacy
     approval: Literal["automatic", "steward"] = "steward"
-    retention_days: Annotated[int, Field(ge=1)] = 365
+    retention_days: Annotated[int, Field(ge=1, le=_CENTURY)] = 365
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        return _without(
+            consistency.of_agreement({name: getattr(self, name) for name in type(self).model_fields}), self
+        )
+
+    def member(self, name: str) -> Member | None:
+        """The member called so."""
+        return next((one for one in self.members if one.name == name), None)
+
+    def dataset(self, name: str) -> Dataset | None:
+        """The data set called so."""
+        return next((one for one in self.datasets if one.name == name), None)
+
+    def terms(self, analysis: str) -> AnalysisTerms | None:
+        """The terms of the analysis called so."""
+        return next((one for one in self.analyses if one.name == analysis), None)
+
+    def parties(self) -> tuple[str, ...]:
+        """The computing members by rank."""
+        return tuple(one.name for one in self.members if "compute" in one.roles)
+
+    def dealer(self) -> str:
+        """The member that deals correlated randomness."""
+        return next(one.name for one in self.members if "dealer" in one.roles)
+
+
+def _without(found: list[str], part: _Part) -> _Part:
+    if found:
+        raise Broken(found)
+    return part

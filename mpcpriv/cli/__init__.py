@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from mpcpriv import __version__
-from mpcpriv.cli import demo, doctor, init, launch
+from mpcpriv.cli import agreement, agreement_add, analyses, audit, demo, doctor, init, job, launch, party
 from mpcpriv.errors import MpcprivError, UsageError
 
 EXIT_FAILED = 1
@@ -43,10 +43,18 @@ def main(
     """Compute on the joint data of organisations that may not show each other their rows."""
 
 
+agreement.commands.command("add")(agreement_add.add)
+agreement.commands.command("list")(agreement_add.held)
+
+commands.command("demo")(demo.demo)
 commands.command("launch", context_settings=launch.CONTEXT)(launch.launch)
 commands.command("init")(init.init)
+commands.add_typer(agreement.commands, name="agreement")
+commands.add_typer(job.commands, name="job")
+commands.command("analyses")(analyses.analyses)
+commands.add_typer(party.party, name="party")
+commands.add_typer(audit.audit)
 commands.command("doctor")(doctor.doctor)
-commands.command("demo")(demo.demo)
 
 
 def app() -> None:

@@ -14,16 +14,19 @@ def init(
         str, typer.Option("--name", help="The party's name: lower-case letters, digits and '-'.")
     ],
 ) -> None:
-    """Make a party: tls.key (secret, stays here), tls.crt (give it to the others) and party.toml.
+    """Make a party: tls.key and signing.key (secret, stay here), tls.crt (for the others) and party.toml.
 
         mpcpriv init parties/alice --name alice
 
     An existing key is never overwritten.
     """
+    from mpcpriv.documents import public_key
     from mpcpriv.party.config import create
 
     party = create(folder, name)
     typer.echo(f"{party.key}: the private key; it never leaves this machine")
+    typer.echo(f"{party.signing}: the key that it signs with; it never leaves this machine either")
     typer.echo(f"{party.certificate}: the certificate; hand it to the other members")
-    typer.echo(f"{party.path}: the configuration that names the two")
+    typer.echo(f"{party.path}: the configuration that names them")
+    typer.echo(f"signing key {public_key(party.signing_key())} (the public half, for agreements)")
     typer.echo(f"fingerprint {party.identity.certificate.fingerprint} (compare it over the telephone)")

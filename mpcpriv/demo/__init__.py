@@ -1,5 +1,6 @@
-"""`mpcpriv demo`: three hospitals train one model, and nobody sees a row that is not their own.
+"""`mpcpriv demo`: three hospitals train one model under a signed agreement, each by its own daemon.
 
-In reading order: `table` (the data, and who holds what of it), `training` (regression on shares),
-`hospital` (what every party runs), `story` (starts it, compares with scikit-learn, tells what happened).
+In reading order: `table` (the data, and who holds what of it), `study` (the agreement and the jobs),
+`site` (four parties in a folder, their daemons, and their end), `measure` (the model beside scikit-learn's),
+`story` (tells what happens).
 """

@@ -1,11 +1,11 @@
 """Wisconsin's breast-cancer table: what is public about it, and which hospital holds which rows.
 
-The table ships with scikit-learn, so every process of the demo could read all of it; each hospital's
-process keeps its own rows only. In earnest each hospital has nothing but its own file.
+The table ships with scikit-learn; the demo writes each hospital's rows into a file of its own.
 """
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import importlib.util
 from pathlib import Path
@@ -57,19 +57,36 @@ SALT: Final = "mpcpriv demo 1"
 """Picks the split: the first number for which no held-out patient stands on the edge between the classes,
 where scikit-learn's own stopping rule would decide."""
 
+PATIENT: Final = "patient"
+"""The column that says who a row is about."""
+DIAGNOSIS: Final = "diagnosis"
+"""The column that says which class."""
+
 _TESTED = 0.25
 _HOSPITALS = (0.45, 0.33, 0.22)  # of the rows that are not held out
-_SPAN = 8.0
-
-_lows, _highs = np.array(list(CODEBOOK.values())).T
-CENTRES: Final = (_lows + _highs) / 2
-UNITS: Final = (_highs - _lows) / _SPAN
+_MARGIN = 0.05
 
 
-def scale(features: np.ndarray) -> np.ndarray:
-    """Features in eighths of their published range, from its middle: all of them within about ±4."""
-    scaled: np.ndarray = (features - CENTRES) / UNITS
-    return scaled
+def bounds(feature: str) -> tuple[float, float]:
+    """What hospitals would agree on: the published range, which is rounded, a twentieth wider each way."""
+    low, high = CODEBOOK[feature]
+    margin = _MARGIN * (high - low)
+    return low - margin, high + margin
+
+
+def write(path: Path, rows: np.ndarray, features: np.ndarray, labels: np.ndarray) -> None:
+    """Writes these rows of the table as a CSV file: a patient's number, the measurements, the diagnosis.
+
+    Args:
+        path: of the new file.
+        rows: row numbers.
+        features, labels: the whole table, as `load` gives it.
+    """
+    with path.open("x", encoding="utf-8", newline="") as file:
+        table = csv.writer(file)
+        table.writerow([PATIENT, *CODEBOOK, DIAGNOSIS])
+        for row in rows.tolist():
+            table.writerow([row, *features[row].tolist(), CLASSES[labels[row]]])
 
 
 def load() -> tuple[np.ndarray, np.ndarray]:
@@ -83,7 +100,7 @@ def load() -> tuple[np.ndarray, np.ndarray]:
         raise UsageError(
             "the demo's data comes with scikit-learn, which is not installed: pip install 'mpcpriv[demo]'"
         )
-    # Its file rather than its function: importing scikit-learn takes each of four processes seconds.
+    # Its file rather than its function: importing scikit-learn takes seconds.
     path = Path(found.submodule_search_locations[0], "datasets", "data", "breast_cancer.csv")
     if path.is_file():
         rows = np.loadtxt(path, delimiter=",", skiprows=1)

@@ -97,6 +97,8 @@ class Session:
         self._announced: dict[int, list[bytes]] = defaultdict(list)
         self.deferring = False
         """Whether products stay untruncated for now (`tensor.deferred`)."""
+        self.sealed = False
+        """Whether tensors may not be opened, as while an analysis runs (`mpcpriv.release` does it)."""
         self.communicator: Any = None
         """CrypTen's communicator, once a program has asked for it."""
         self.progress: Watcher | None = Line(self.rank)

@@ -3,18 +3,69 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Final
+from typing import Annotated, Any, ClassVar, Final, TypeVar
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 
-from mpcpriv.documents import Document
+from mpcpriv.documents import Document, pattern
 from mpcpriv.errors import UsageError
 from mpcpriv.types import PartyId
 
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
+Name = Annotated[
+    str,
+    pattern(
+        r"^[a-z][a-z0-9_-]{0,62}$",
+        "write a lower-case letter, then letters, digits, - or _, up to 63",
+    ),
+]
 """A name of an agreement, a data set, an analysis, a purpose."""
 Column = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f]+$")]
-Value = bool | int | float | str | list[bool] | list[int] | list[float] | list[str]
+Text = Annotated[str, Field(max_length=10_000)]
+
+_EXACT: Final = 2**53
+
+
+def _plain(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+    """One of a union's kinds, with one sentence about all of them when it is none."""
+    try:
+        plain = handler(value)
+    except ValidationError:
+        raise ValueError(
+            "write true or false, a finite number, a text of up to 10000 characters, "
+            "or, for a parameter, a list of one of these"
+        ) from None
+    for number in plain if isinstance(plain, list) else [plain]:
+        # Beyond 2^53 a whole float would come back from JSON as an integer that JSON has no place for.
+        if isinstance(number, int | float) and not -_EXACT < number < _EXACT:
+            raise ValueError("write a number between -2^53 and 2^53")
+    return _as_json(plain)
+
+
+def _as_json(plain: Any) -> Any:
+    """A number as JSON gives it back, so that a document does not change by being written: 2.0 is 2."""
+    parts = plain if isinstance(plain, list) else [plain]
+    if parts and all(isinstance(part, float) for part in parts):
+        whole = all(part.is_integer() for part in parts)
+        # Adding 0.0 makes -0.0, which JSON does not know, 0.0.
+        parts = [int(part) if whole else part + 0.0 for part in parts]
+    return parts if isinstance(plain, list) else parts[0]
+
+
+_Key = TypeVar("_Key", bound=str)
+_Item = TypeVar("_Item")
+
+
+def _in_order(value: dict[_Key, _Item]) -> dict[_Key, _Item]:
+    return {key: value[key] for key in sorted(value)}
+
+
+Ordered = AfterValidator(_in_order)
+"""Names in the order of their canonical form: a mapping says the same, in the same order, to everybody."""
+
+Scalar = Annotated[bool | int | float | Text, WrapValidator(_plain)]
+Value = Annotated[
+    bool | int | float | Text | list[bool] | list[int] | list[float] | list[Text], WrapValidator(_plain)
+]
 """A parameter's value."""
 
 
@@ -39,7 +90,7 @@ Time = Annotated[datetime, AfterValidator(_utc)]
 """A point in time, UTC, whole seconds."""
 
 DIGEST: Final = r"^[0-9a-f]{64}$"
-Digest = Annotated[str, Field(pattern=DIGEST)]
+Digest = Annotated[str, pattern(DIGEST, "write a SHA-256 digest, 64 hexadecimal digits in lower case")]
 """SHA-256 in hexadecimal."""
 
 
@@ -79,19 +130,21 @@ class Job(Document):
         parameters: of the analysis.
         release: who gets what.
         submitter: the member who asks.
-        created: when; also the time that the agreement's validity is judged by, within 60 s of each clock.
+        created: when: within 60 s of each member's clock as it comes, and while the agreement is valid.
         expires: when a job that has not begun by then is refused.
         nonce: 16 random bytes in hexadecimal: two jobs that ask the same are two jobs.
     """
+
+    noun: ClassVar[str] = "job"
 
     agreement: Name
     version: Annotated[int, Field(ge=1, le=2**31)]
     analysis: Name
     purpose: Name
     inputs: Annotated[list[Input], Field(min_length=1)]
-    parameters: Annotated[dict[Name, Value], Field(default_factory=dict)]
+    parameters: Annotated[dict[Name, Value], Ordered, Field(default_factory=dict)]
     release: Release
     submitter: Party
     created: Time
     expires: Time
-    nonce: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+    nonce: Annotated[str, pattern(r"^[0-9a-f]{32}$", "write 16 bytes, 32 hexadecimal digits in lower case")]

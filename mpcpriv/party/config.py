@@ -1,35 +1,106 @@
-"""`party.toml`: a member's own name and keys, and how `mpcpriv init` makes them.
+"""`party.toml`: a member's own name, keys, data and daemon, and how `mpcpriv init` makes them.
 
 name = "alice"
 key = "tls.key"                    # relative to this file; readable by its owner only
 certificate = "tls.crt"            # what the other members know this one by
+signing_key = "signing.key"        # Ed25519; signs agreements, jobs and records
+
+[daemon]                           # optional: `mpcpriv party serve`
+listen = "0.0.0.0:9400"            # other daemons and the own client come here
+state = "state.sqlite"             # or a URL, as "postgresql+psycopg://..."
+audit = "audit.jsonl"
+data_host = "alice.example"        # where the other members reach this member's workers
+concurrent_jobs = 1
+memory_gb = 8                      # of data, for each worker
+minutes = 60                       # that a job may wait for its members, and then run
+
+[control]                          # optional: where the own client reaches the daemon
+socket = "127.0.0.1:9400"
+
+[data]                             # where the data sets of agreements are
+patients = "patients.csv"
 """
 
 from __future__ import annotations
 
+import os
 import tomllib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mpcpriv.documents import first_problem
 from mpcpriv.errors import UsageError
+from mpcpriv.job.model import Name
 from mpcpriv.transport.tls import Identity, load_identity, save_identity, self_signed
 from mpcpriv.types import PartyId
 
 FILE = "party.toml"
 KEY = "tls.key"
 CERTIFICATE = "tls.crt"
+SIGNING_KEY = "signing.key"
+
+_ADDRESS = r"^(\[[0-9a-fA-F:.%]+\]|[^\s:/\[\]]+):[0-9]{1,5}$"
+_HOST = r"^(\[[0-9a-fA-F:.%]+\]|[^\s:/\[\]]+)$"
+_ANYWHERE = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104 -- what is replaced
 
 
-class _File(BaseModel):
+class _Part(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
+
+class _Daemon(_Part):
+    listen: Annotated[str, Field(pattern=_ADDRESS)]
+    state: str = "state.sqlite"
+    audit: str = "audit.jsonl"
+    data_host: Annotated[str, Field(pattern=_HOST)] = "127.0.0.1"
+    concurrent_jobs: Annotated[int, Field(ge=1, le=64)] = 1
+    memory_gb: Annotated[float, Field(gt=0, le=4096)] = 8.0
+    minutes: Annotated[float, Field(gt=0, le=7 * 1440)] = 60.0
+
+
+class _Control(_Part):
+    socket: Annotated[str, Field(pattern=_ADDRESS)]
+
+
+class _File(_Part):
     name: str
     key: str
     certificate: str
+    signing_key: str | None = None
     listen: str | None = None
+    daemon: _Daemon | None = None
+    control: _Control | None = None
+    data: dict[Name, str] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class DaemonConfig:
+    """How a member's daemon is run.
+
+    Attributes:
+        listen: `host:port`; port 0 takes a free one.
+        state: URL of its database.
+        audit: path of its audit log.
+        data_host: the host at which the other members reach its workers, and at which these listen.
+        concurrent_jobs: how many workers run at once.
+        memory: how many bytes of data a worker may have.
+        seconds: how long a job may wait for its members, and then run.
+    """
+
+    listen: str
+    state: str
+    audit: Path
+    data_host: str
+    concurrent_jobs: int
+    memory: int
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -42,6 +113,10 @@ class Party:
         certificate: its certificate.
         identity: both, read and checked.
         listen: `host:port` to listen at; None for the member's address in the cluster.
+        signing: path of its signing key, if it has one.
+        daemon: how its daemon is run, if it has one.
+        control: `host:port` at which its own client reaches the daemon.
+        data: by data set, where the table is.
     """
 
     path: Path
@@ -49,11 +124,40 @@ class Party:
     certificate: Path
     identity: Identity
     listen: str | None = None
+    signing: Path | None = None
+    daemon: DaemonConfig | None = None
+    control: str | None = None
+    data: Mapping[str, Path] = field(default_factory=lambda: MappingProxyType({}))
 
     @property
     def name(self) -> PartyId:
         """The member's name."""
         return self.identity.party
+
+    def signing_key(self) -> Ed25519PrivateKey:
+        """Reads the signing key.
+
+        Raises:
+            UsageError: there is none, others than its owner may read it, or it is of another kind.
+        """
+        if self.signing is None:
+            raise UsageError(f"{self.path}: signing_key: missing; make a party anew with `mpcpriv init`")
+        try:
+            shared = os.name == "posix" and self.signing.stat().st_mode & 0o077
+            pem = self.signing.read_bytes()
+        except OSError as error:
+            raise UsageError(f"{self.signing}: cannot be read ({error.strerror})") from None
+        if shared:
+            raise UsageError(
+                f"{self.signing}: others than its owner may use this key; run chmod 600 {self.signing}"
+            )
+        try:
+            key = serialization.load_pem_private_key(pem, password=None)
+        except (ValueError, TypeError):
+            raise UsageError(f"{self.signing}: an unencrypted private key in PEM is needed") from None
+        if not isinstance(key, Ed25519PrivateKey):
+            raise UsageError(f"{self.signing}: a signing key is an Ed25519 key")
+        return key
 
 
 def read_party(path: Path) -> Party:
@@ -80,19 +184,52 @@ def read_party(path: Path) -> Party:
     except UsageError as error:
         raise UsageError(f"{path}: name: {error}") from None
     key, certificate = path.parent / content.key, path.parent / content.certificate
-    return Party(path, key, certificate, load_identity(certificate, key, party=name), content.listen)
+    daemon = None if content.daemon is None else _daemon(path.parent, content.daemon)
+    return Party(
+        path,
+        key,
+        certificate,
+        load_identity(certificate, key, party=name),
+        content.listen,
+        None if content.signing_key is None else path.parent / content.signing_key,
+        daemon,
+        _control(content),
+        MappingProxyType({dataset: path.parent / where for dataset, where in content.data.items()}),
+    )
+
+
+def _daemon(folder: Path, content: _Daemon) -> DaemonConfig:
+    url = content.state if "://" in content.state else f"sqlite:///{(folder / content.state).absolute()}"
+    return DaemonConfig(
+        content.listen,
+        url,
+        folder / content.audit,
+        content.data_host,
+        content.concurrent_jobs,
+        round(content.memory_gb * 2**30),
+        content.minutes * 60,
+    )
+
+
+def _control(content: _File) -> str | None:
+    if content.control is not None:
+        return content.control.socket
+    if content.daemon is None:
+        return None
+    host, _, port = content.daemon.listen.rpartition(":")
+    return f"{_ANYWHERE.get(host, host)}:{port}"
 
 
 def create(folder: Path, name: str) -> Party:
-    """Makes a party in `folder`: a new key, its certificate and a `party.toml`.
+    """Makes a party in `folder`: new keys, a certificate and a `party.toml`.
 
     Raises:
-        UsageError: `name` is no party name, one of the three files is there already, or the folder cannot
+        UsageError: `name` is no party name, one of the four files is there already, or the folder cannot
             be written. Nothing is ever overwritten.
     """
     identity = self_signed(name)
-    path, key, certificate = folder / FILE, folder / KEY, folder / CERTIFICATE
-    for file in (key, certificate, path):
+    path, key, certificate, signing = (folder / file for file in (FILE, KEY, CERTIFICATE, SIGNING_KEY))
+    for file in (key, signing, certificate, path):
         if file.exists():
             raise UsageError(
                 f"{file}: is there already, and a key is never overwritten; "
@@ -101,8 +238,23 @@ def create(folder: Path, name: str) -> Party:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         save_identity(identity, certificate, key)
+        _save_signing_key(signing)
         with path.open("x", encoding="utf-8") as file_:
-            file_.write(f'name = "{identity.party}"\nkey = "{KEY}"\ncertificate = "{CERTIFICATE}"\n')
+            file_.write(
+                f'name = "{identity.party}"\nkey = "{KEY}"\ncertificate = "{CERTIFICATE}"\n'
+                f'signing_key = "{SIGNING_KEY}"\n'
+            )
     except OSError as error:
         raise UsageError(f"{folder}: cannot be written ({error.strerror}); choose another folder") from None
-    return Party(path, key, certificate, identity)
+    return Party(path, key, certificate, identity, signing=signing)
+
+
+def _save_signing_key(path: Path) -> None:
+    key = Ed25519PrivateKey.generate()
+    pem = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    # O_EXCL, and the mode at creation: the key is at no moment open to others.
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(pem)

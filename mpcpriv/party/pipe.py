@@ -44,6 +44,8 @@ class Setup:
         facts: what must be equal at all members.
         main: how to import the caller's `__main__`, or None for a script.
         program: the pickled `mpcpriv.party.program.Program`, read once `main` is there.
+        listen: `host:port` to listen at; port 0 takes a free one.
+        memory: how many bytes of data the process may have; None: as many as there are.
     """
 
     members: tuple[Certificate, ...]
@@ -54,6 +56,8 @@ class Setup:
     limits: Limits
     main: dict[str, Any] | None
     program: bytes
+    listen: str = "127.0.0.1:0"
+    memory: int | None = None
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,7 @@ class Stop:
 
 @dataclass(frozen=True)
 class Bound:
-    """From a member: it listens on this port of the loopback interface."""
+    """From a member: it listens on this port of the host in its set-up."""
 
     port: int
 
@@ -85,6 +89,13 @@ class Loaded:
 @dataclass(frozen=True)
 class Connected:
     """From a member: it is connected to all others, and the program starts."""
+
+
+@dataclass(frozen=True)
+class Advanced:
+    """From a member: the loops that run, the outermost first: name, turns that are over, turns in all."""
+
+    loops: tuple[tuple[str, int, int], ...]
 
 
 @dataclass(frozen=True)
@@ -101,7 +112,7 @@ class Failed:
     failure: Failure
 
 
-Message = Setup | Addresses | Stop | Bound | Loaded | Connected | Finished | Failed
+Message = Setup | Addresses | Stop | Bound | Loaded | Connected | Advanced | Finished | Failed
 
 
 def pack(value: object) -> bytes:

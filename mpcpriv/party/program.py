@@ -14,10 +14,13 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from mpcpriv.errors import UsageError
 from mpcpriv.transport.base import Transport
+
+if TYPE_CHECKING:
+    from mpcpriv.engine.loop import Watcher
 
 
 class Program(Protocol):
@@ -28,6 +31,14 @@ class Program(Protocol):
 
     def run(self, transport: Transport) -> object:
         """Does this member's part, then ends the session; the value goes to whoever launched it."""
+
+
+@runtime_checkable
+class Watched(Protocol):
+    """A program whose progress is wanted elsewhere than on its stderr."""
+
+    def watch(self, watcher: Watcher) -> None:
+        """Has `watcher` told."""
 
 
 def _engine() -> Any:

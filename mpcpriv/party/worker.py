@@ -7,12 +7,14 @@ import ctypes
 import multiprocessing.spawn
 import os
 import queue
+import resource
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import NoReturn, TextIO
+from typing import TYPE_CHECKING, NoReturn, TextIO
 
 from mpcpriv.errors import UsageError
 from mpcpriv.party.ending import Ending, explain
@@ -21,6 +23,7 @@ from mpcpriv.party.pipe import (
     EXIT_STOPPED,
     INSIDE,
     Addresses,
+    Advanced,
     Bound,
     Channel,
     Connected,
@@ -32,11 +35,15 @@ from mpcpriv.party.pipe import (
     pack,
     unpack,
 )
-from mpcpriv.party.program import Program
+from mpcpriv.party.program import Program, Watched
 from mpcpriv.transport.base import Transport
 from mpcpriv.transport.grpc import GrpcServerPort
 
+if TYPE_CHECKING:
+    from mpcpriv.engine.loop import Progress
+
 _ABORT_SECONDS = 2.0
+_PROGRESS_SECONDS = 0.1
 _PR_SET_PDEATHSIG = 1
 
 
@@ -78,14 +85,19 @@ class Worker:
         if not isinstance(setup, Setup):
             raise TypeError(f"expected the set-up first, not {type(setup).__name__}")
         os.environ[INSIDE] = setup.identity.party
+        if setup.memory is not None:
+            # Data, not address space: libraries and their threads reserve much more than they use.
+            resource.setrlimit(resource.RLIMIT_DATA, (setup.memory, setup.memory))
         ports: list[GrpcServerPort] = []
 
         def start() -> Program:
             # The port first: the others learn it while this process imports torch.
-            ports.append(GrpcServerPort.bind(setup.identity, setup.members, "127.0.0.1:0"))
+            ports.append(GrpcServerPort.bind(setup.identity, setup.members, setup.listen))
             self._channel.send(Bound(ports[0].port))
             threading.Thread(target=self._listen, name="launcher", daemon=True).start()
             program = _read_program(setup)
+            if isinstance(program, Watched):
+                program.watch(self._relay())
             program.load()
             return program
 
@@ -97,6 +109,18 @@ class Worker:
             return self._transport
 
         return self._report(run_member(start, connect))
+
+    def _relay(self) -> Callable[[tuple[Progress, ...]], None]:
+        """Passes progress on to the launcher, ten times a second at most."""
+        due = 0.0
+
+        def watch(loops: tuple[Progress, ...]) -> None:
+            nonlocal due
+            if time.monotonic() >= due:
+                due = time.monotonic() + _PROGRESS_SECONDS
+                self._channel.send(Advanced(tuple((loop.name, loop.done, loop.turns) for loop in loops)))
+
+        return watch
 
     def _report(self, ending: Ending) -> int:
         failure = ending.failure

@@ -40,7 +40,7 @@ _SETTINGS: Final = {
 _before = {name: os.environ.get(name) for name in _SETTINGS}
 os.environ.update(_SETTINGS)
 try:
-    import grpc
+    import grpc as grpc  # noqa: PLC0414 -- from here only, so that the settings hold
 finally:
     for _name, _value in _before.items():
         if _value is None:

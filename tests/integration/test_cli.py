@@ -211,6 +211,9 @@ def test_init_makes_a_key_for_its_owner_only_and_never_overwrites_it(tmp_path: P
     assert status == 0
     assert re.search(r"fingerprint [0-9a-f]{64}", out)
     assert key.stat().st_mode & 0o777 == 0o600
+    signing = tmp_path / "alice" / "signing.key"
+    assert signing.stat().st_mode & 0o777 == 0o600
+    assert re.search(r"^signing key [A-Za-z0-9+/]{43}= ", out, re.MULTILINE)
     before = key.read_bytes()
     status, _, err = run("init", "alice", "--name", "alice", cwd=tmp_path)
     assert status == 2

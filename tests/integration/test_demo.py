@@ -1,29 +1,60 @@
-"""The demo as a user starts it: on real data, between real processes, measured beside scikit-learn."""
+"""The demo as a user starts it: on real data, between real daemons, measured beside scikit-learn."""
 
 from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import typer
 
+from mpcpriv.agreement.signed import read_signed
+from mpcpriv.audit.verify import verify
 from mpcpriv.cli.demo import demo as command
-from mpcpriv.demo import story, table
+from mpcpriv.demo import story, study, table
+from mpcpriv.demo.measure import Comparison
 from mpcpriv.errors import UsageError
 
 ROOT = Path(__file__).parents[2]
 CLI = [sys.executable, "-c", "import sys; from mpcpriv.cli import app; sys.exit(app())"]
 PATIENTS = 569
+MEMBERS = ("alice", "bob", "carol", "dealer")
 
 
-def demo(*args: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*CLI, "demo", *args], cwd=ROOT, capture_output=True, text=True, timeout=110)
+def start(temporary: Path, *args: str) -> subprocess.Popen[str]:
+    temporary.mkdir()
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A shell that runs the tests in its background has them ignore interrupts, and that is handed down.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    return subprocess.Popen(
+        [*CLI, "demo", *args],
+        cwd=ROOT,
+        env={**os.environ, "TMPDIR": str(temporary), "PYTHONPATH": str(ROOT), "COLUMNS": "200"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def left(temporary: Path) -> list[str]:
+    """Files in the folder, and processes that name it."""
+    found = [str(path) for path in temporary.iterdir()]
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            command_line = (process / "cmdline").read_bytes().decode(errors="replace")
+        except OSError:
+            continue
+        if str(temporary) in command_line:
+            found.append(command_line)
+    return found
 
 
 def accuracy_of(model: dict[str, object]) -> float:
@@ -37,21 +68,52 @@ def accuracy_of(model: dict[str, object]) -> float:
     return float(((scores > 0) == labels[held_out]).mean())
 
 
-def test_the_demo_is_as_accurate_as_pooled_rows(tmp_path: Path) -> None:
-    result = demo("--output", str(tmp_path / "out"))
-    assert result.returncode == 0, result.stdout + result.stderr
-    difference = re.search(r"accuracy difference (\d\.\d{4}): within 0.01", result.stdout)
-    assert difference, result.stdout
+def test_the_demo_is_as_accurate_as_pooled_rows_and_leaves_its_output_only(tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    process = start(tmp_path / "temporary", "--output", str(output))
+    out, err = process.communicate(timeout=115)
+    assert process.returncode == 0, out + err
+    assert left(tmp_path / "temporary") == []
+    difference = re.search(r"accuracy difference (\d\.\d{4}): within 0.01", out)
+    assert difference, out
     assert float(difference[1]) <= 0.01
-    for party in ("alice", "bob", "carol"):
-        assert re.search(
-            rf"{party} saw [\d,]+ messages of uniformly random numbers, and the model", result.stdout
-        )
-    assert "dealer saw" in result.stdout
-    assert "step 8 of 8" in result.stdout
-    model = json.loads((tmp_path / "out" / "model.json").read_text())
+    assert "column 'patient' of bob-patients is not permitted for logistic-regression" in out
+    assert "recipients: dealer may not get results of logistic-regression" in out
+    for hospital in MEMBERS[:-1]:
+        assert f"{hospital}'s steward approves" in out
+    assert re.search(r"training: step \d of 8", out)
+    assert "dealer has nothing to fetch" in out
+    assert re.search(r"a copy with one word changed does not: line \d", out)
+    model = json.loads((output / "model.json").read_text())
     assert list(model["coefficients"]) == list(table.CODEBOOK)
     assert accuracy_of(model) == model["held-out accuracy"] > 0.9
+    # What is kept can be verified by anybody, without the demo.
+    agreement = read_signed(output / f"{study.NAME}.agreement.json")
+    assert agreement.problems() == []
+    keys = {member.name: member.signing_key for member in agreement.agreement.members}
+    for name in MEMBERS:
+        assert f"{name:<7} " in out
+        others = [output / f"{other}.audit.jsonl" for other in MEMBERS if other != name]
+        peers = {other: key for other, key in keys.items() if other != name}
+        assert verify(output / f"{name}.audit.jsonl", keys[name], peers, others, owner=name) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_cleans_up(tmp_path: Path, number: signal.Signals) -> None:
+    temporary = tmp_path / "temporary"
+    process = start(temporary)
+    assert process.stdout is not None
+    # In the middle: the daemons are there, and a job is on its way.
+    for line in process.stdout:
+        if "asks for more than was agreed" in line:
+            break
+    assert len(left(temporary)) == 1 + len(MEMBERS)
+    time.sleep(0.3)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130, err
+    assert err == "mpcpriv: interrupted; the daemons are stopped and their folder is gone\n"
+    assert left(temporary) == []
 
 
 def test_the_hospitals_hold_disjoint_rows() -> None:
@@ -74,10 +136,26 @@ def test_the_table_is_scikit_learns() -> None:
     assert list(table.CLASSES) == list(reference.target_names)
 
 
-def test_the_codebook_is_the_published_one() -> None:
-    """Within rounding: the description prints three digits."""
+def test_the_agreed_bounds_hold_for_every_patient_and_are_close() -> None:
+    """The published ranges are rounded to three digits; a bound that cuts a patient off would be refused."""
     features, _ = table.load()
-    assert float(np.abs(table.scale(features)).max()) < 4.5
+    for column, name in zip(features.T, table.CODEBOOK, strict=True):
+        low, high = table.bounds(name)
+        assert low <= column.min()
+        assert column.max() <= high
+        assert high - low < 1.2 * (column.max() - column.min())
+
+
+def test_a_file_holds_its_own_rows_and_no_other(tmp_path: Path) -> None:
+    features, labels = table.load()
+    rows = table.split(labels)[1]
+    table.write(tmp_path / "rows.csv", rows, features, labels)
+    head, *lines = (tmp_path / "rows.csv").read_text().splitlines()
+    assert head.split(",") == ["patient", *table.CODEBOOK, "diagnosis"]
+    assert [int(line.split(",")[0]) for line in lines] == rows.tolist()
+    first = lines[0].split(",")
+    assert [float(value) for value in first[1:-1]] == features[rows[0]].tolist()
+    assert first[-1] == table.CLASSES[labels[rows[0]]]
 
 
 def test_without_scikit_learn_one_sentence_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,17 +167,18 @@ def test_without_scikit_learn_one_sentence_names_the_extra(monkeypatch: pytest.M
 
 def test_a_file_in_the_place_of_the_output_folder_is_a_usage_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    result = demo("--output", str(tmp_path / "file"))
-    assert result.returncode == 2
-    assert result.stderr.startswith("mpcpriv: --output")
-    assert "Traceback" not in result.stderr
+    process = start(tmp_path / "temporary", "--output", str(tmp_path / "file"))
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert err.startswith("mpcpriv: --output")
+    assert "Traceback" not in err
 
 
 @pytest.mark.parametrize(("shared", "status"), [(0.9648, None), (0.9549, None), (0.9507, 1), (0.9789, 1)])
 def test_the_exit_status_follows_from_the_measured_difference(
     monkeypatch: pytest.MonkeyPatch, shared: float, status: int | None
 ) -> None:
-    measured = story.Comparison(shared=shared, pooled=0.9648, agreeing=140, held_out=142)
+    measured = Comparison(shared=shared, pooled=0.9648, agreeing=140, held_out=142)
     monkeypatch.setattr(story, "run", lambda output: measured)
     if status is None:
         command()

@@ -289,6 +289,16 @@ def test_what_follows_a_counted_loop_is_not_taken_for_another_turn() -> None:
     assert books.in_vain == 0
 
 
+def test_turns_that_are_under_way_before_the_loop_is_known_are_not_in_vain() -> None:
+    books = Books()
+    for request in STEP * 9:
+        books.take(request)
+    for _ in books.steps(30):
+        for request in STEP:
+            books.take(request)
+    assert books.in_vain == 0
+
+
 def test_each_request_of_a_later_turn_is_under_way_since_the_turn_before() -> None:
     books, ends = Books(), [0]
     for turn in books.steps(20):

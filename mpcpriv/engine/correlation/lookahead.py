@@ -112,7 +112,10 @@ class Lookahead:
 
     def _follow(self, turns: Turns) -> None:
         """From here on the loop's turns are what is foreseen; of what is under way the rest is in vain."""
-        kept = turns.begins_with([request for _, request in self._waiting])
+        waiting = [request for _, request in self._waiting]
+        if turns.only_begin(waiting):
+            return  # what is under way is as was hoped, and already more of it: nothing to add
+        kept = turns.begins_with(waiting)
         while len(self._waiting) > kept:
             self._bytes -= self._waiting.pop()[1].dealt_bytes
         turns.foresee(kept)

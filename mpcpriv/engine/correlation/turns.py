@@ -82,6 +82,12 @@ class Turns:
             return self._taken % len(self._turn) == 0
         return self.loop.number < loop.number  # an outer loop's
 
+    def only_begin(self, requests: list[Correlation]) -> bool:
+        """Whether they are hoped for only, and these requests hold them all and more turns like them."""
+        left = len(self._turn) * (self.loop.turns - self.loop.begun + 1)
+        alike = all(a == b for a, b in zip(requests, itertools.cycle(self._turn), strict=False))
+        return not self.sure and len(self._turn) < len(requests) <= left and alike
+
     def begins_with(self, requests: list[Correlation]) -> int:
         """How many of these are what the turns begin with."""
         coming = itertools.chain.from_iterable(itertools.repeat(self._turn, self._times))

@@ -210,7 +210,7 @@ class Shares(Deferred):
             float64, or None at a party that is not a recipient.
 
         Raises:
-            UsageError: no party has that rank.
+            UsageError: no party has that rank, or an analysis asks (`Session.sealed`).
             PeerError: a member failed.
         """
         opened = self.reveal(dst)
@@ -219,6 +219,8 @@ class Shares(Deferred):
     def reveal(self, dst: int | Sequence[int] | None = None) -> torch.Tensor | None:
         """As `get_plain_text`, but the ring elements (int64) that encode the values."""
         s = session.current()
+        if s.sealed:
+            raise UsageError("an analysis opens nothing: return what is shared, and it is released as agreed")
         recipients = list(range(s.size)) if dst is None else [dst] if isinstance(dst, int) else list(dst)
         for rank in recipients:
             if not 0 <= rank < s.size:

@@ -1,0 +1,273 @@
+"""A party's part in a job: admits it once more, shares its own columns, runs the analysis, releases."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mpcpriv import analyses
+from mpcpriv.agreement.admit import AdmittedJob, LedgerView, Refusal, admit
+from mpcpriv.agreement.model import Dataset
+from mpcpriv.agreement.signed import SignedAgreement
+from mpcpriv.errors import Desynchronised, UsageError
+from mpcpriv.job.signed import SignedJob
+from mpcpriv.transport.base import Transport
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from mpcpriv.engine.loop import Watcher
+    from mpcpriv.engine.session import Session
+    from mpcpriv.release import Result
+
+Columns = Mapping[str, "np.ndarray"]
+
+MOST_ROWS = 1 << 31
+SALT_BYTES = 32
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """What a party has when a job has ended.
+
+    Attributes:
+        result: canonical JSON at a recipient, None elsewhere.
+        output_digest: SHA-256 of the result at a recipient, None elsewhere; it may be shown to everybody,
+            since the result holds a salt that only recipients know.
+        input_digest: SHA-256 over `input_salt` and this party's columns. With the salt it proves later which
+            table was used; shown without the salt it tells nobody anything.
+        input_salt: 32 bytes in hexadecimal; for this party alone.
+        statement: what was released to whom, in a sentence.
+        rounds: times that this party waited for the others.
+        sent: bytes to the other parties.
+        dealt: bytes of correlated randomness from the dealer.
+        seconds: from joining to the end.
+    """
+
+    result: bytes | None
+    output_digest: str | None
+    input_digest: str
+    input_salt: str = field(repr=False)
+    statement: str
+    rounds: int
+    sent: int
+    dealt: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class JobProgram:
+    """What a worker process of a computing party runs.
+
+    Attributes:
+        agreement, job: the signed documents, as bytes.
+        me: this party's name.
+        data: by data set of this party, its table.
+        received: when the job first came to this party's daemon, by its clock.
+        newest: the newest version of the agreement that the daemon knows.
+        releases: by data set, how many results were released before.
+    """
+
+    agreement: bytes
+    job: bytes
+    me: str
+    data: Mapping[str, Path]
+    received: datetime
+    newest: int
+    releases: Mapping[str, int]
+
+    def watch(self, watcher: Watcher) -> None:
+        """Has `watcher` told of progress, in the place of stderr."""
+        object.__setattr__(self, "_watcher", watcher)
+
+    def load(self) -> None:
+        """Imports and reads all that may fail for local reasons.
+
+        Raises:
+            UsageError: the job is refused, the analysis is not installed or is another, or the data does not
+                hold what was agreed.
+        """
+        from mpcpriv import engine
+
+        engine.prepare()
+        admitted = self.admit()
+        prepared = analyses.find(admitted.job.analysis), _own(admitted, self.me, self.data)
+        object.__setattr__(self, "_prepared", (admitted, *prepared))
+
+    def admit(self) -> AdmittedJob:
+        """The job, held against the agreement once more: a worker takes nobody's word for it.
+
+        Raises:
+            UsageError: refused, with all reasons.
+        """
+        verdict = admit(
+            SignedAgreement.from_bytes(self.agreement),
+            SignedJob.from_bytes(self.job),
+            now=datetime.now(UTC),
+            received=self.received,
+            me=self.me,
+            ledger=LedgerView(releases=self.releases),
+            newest=self.newest,
+            analyses=analyses.installed(),
+        )
+        if isinstance(verdict, Refusal):
+            raise UsageError(f"the job is refused: {'; '.join(verdict.reasons)}")
+        return verdict
+
+    def run(self, transport: Transport) -> RunReport:
+        """Computes with the others.
+
+        Raises:
+            UsageError: a cohort is too small, or the tables do not go together.
+            PeerError: a member failed, or runs another job.
+        """
+        from mpcpriv import engine
+
+        began = time.perf_counter()
+        if not hasattr(self, "_prepared"):
+            self.load()
+        admitted, analysis, own = self._prepared  # type: ignore[attr-defined]
+        expected = (*admitted.parties, admitted.dealer)
+        if tuple(map(str, transport.members)) != expected:
+            raise UsageError(
+                f"the members are {', '.join(transport.members)}; agreed are {', '.join(expected)}"
+            )
+        salt = secrets.token_bytes(SALT_BYTES)
+        session = engine.join(transport)
+        session.progress = getattr(self, "_watcher", session.progress)
+        result, statement = compute(session, admitted, analysis, own)
+        report = RunReport(
+            result=result.canonical() if result else None,
+            output_digest=result.digest() if result else None,
+            input_digest=input_digest(own, salt),
+            input_salt=salt.hex(),
+            statement=statement,
+            rounds=session.cost.rounds,
+            sent=session.cost.sent,
+            dealt=session.correlations.received,
+            seconds=time.perf_counter() - began,
+        )
+        session.close()
+        return report
+
+
+def compute(
+    session: Session, admitted: AdmittedJob, analysis: analyses.Analysis, own: Mapping[str, Columns]
+) -> tuple[Result | None, str]:
+    """What all parties do alike, in a plan as in earnest.
+
+    The number of rows of each data set is told to all parties, and checked by all of them, before anything is
+    shared: one round.
+
+    Args:
+        session: of this party.
+        admitted: the job.
+        analysis: that it names.
+        own: by data set of this party, its columns.
+
+    Returns:
+        the result at a recipient; and what was released, in a sentence.
+
+    Raises:
+        UsageError: a cohort is too small, or the tables do not go together, or the analysis refuses them.
+        PeerError: a member failed, or runs another job.
+    """
+    from mpcpriv.analyses.table import share, together
+    from mpcpriv.engine import steps
+    from mpcpriv.release import check, release, state
+
+    # Bound to every frame from here on: who runs another job, agreement or analysis is noticed at the first.
+    session.note(
+        f"job {admitted.job.digest()} agreement {admitted.agreement.digest()} code {admitted.terms.code}"
+    )
+    job = admitted.job
+    datasets = {one.name: one for one in admitted.agreement.datasets}
+    rows = _rows(session, admitted, own)
+    for one in job.inputs:
+        _enough(datasets[one.dataset], rows[one.dataset])
+    inputs = {
+        one.dataset: share(
+            datasets[one.dataset],
+            one.columns,
+            rows[one.dataset],
+            admitted.parties.index(datasets[one.dataset].owner),
+            own.get(one.dataset),
+        )
+        for one in job.inputs
+    }
+    together_rows = together(inputs)[0].rows
+    check(admitted, together_rows)
+    context = analyses.Context(tuple(admitted.parties), session.rank, steps)
+    parameters = analysis.parameters.model_validate(dict(job.parameters))
+    session.sealed = True
+    outputs = analysis.run(context, inputs, parameters)
+    session.sealed = False
+    result = release(session, admitted, outputs, together_rows)
+    names = [name for name, one in outputs.items() if isinstance(one, analyses.Output)]
+    return result, state(admitted, names, together_rows)
+
+
+def _rows(session: Session, admitted: AdmittedJob, own: Mapping[str, Columns]) -> dict[str, int]:
+    """How many rows each data set has, from its owner."""
+    import torch
+
+    from mpcpriv.engine.communicator import Communicator
+
+    names = [one.dataset for one in admitted.job.inputs]
+    counts = [len(next(iter(own[name].values()))) if name in own else 0 for name in names]
+    # Public: that these are told to all parties stands in the plan and in the documentation.
+    told = Communicator.get().all_gather(torch.tensor(counts, dtype=torch.int64))
+    owners = {one.name: one.owner for one in admitted.agreement.datasets}
+    found = {}
+    for place, name in enumerate(names):
+        rank = admitted.parties.index(owners[name])
+        found[name] = int(told[rank][place])
+        if not 0 < found[name] < MOST_ROWS:
+            peer = session.parties[rank]
+            raise Desynchronised(peer, f"{peer} announces {found[name]} rows of data set {name}")
+    return found
+
+
+def _enough(dataset: Dataset, rows: int) -> None:
+    if rows < dataset.minimum_rows:
+        raise UsageError(
+            f"data set {dataset.name} has {rows} rows; the agreement asks for {dataset.minimum_rows} at least"
+        )
+
+
+def _own(admitted: AdmittedJob, me: str, data: Mapping[str, Path]) -> dict[str, Columns]:
+    """This party's columns."""
+    from mpcpriv.data.source import load
+
+    datasets = {one.name: one for one in admitted.agreement.datasets}
+    own: dict[str, Columns] = {}
+    for one in admitted.job.inputs:
+        dataset = datasets[one.dataset]
+        if dataset.owner not in admitted.parties:
+            raise UsageError(
+                f"data set {dataset.name}: its owner {dataset.owner} is no computing party and cannot share "
+                "it; give it the role compute"
+            )
+        if dataset.owner == me:
+            if dataset.name not in data:
+                raise UsageError(
+                    f"data set {dataset.name}: the configuration names no table; write it under [data]"
+                )
+            own[dataset.name] = load(data[dataset.name], dataset, one.columns)
+    return own
+
+
+def input_digest(own: Mapping[str, Any], salt: bytes) -> str:
+    """SHA-256 over the salt and this party's columns: names, types, numbers."""
+    total = hashlib.sha256(salt)
+    for dataset, columns in own.items():
+        for name, values in columns.items():
+            head = f"{dataset}\0{name}\0{values.dtype.str}\0{len(values)}\0".encode()
+            total.update(len(head).to_bytes(8) + head + values.tobytes())
+    return total.hexdigest()

@@ -1,0 +1,199 @@
+"""Signed records, and what becomes of a job by those that are there.
+
+Nobody coordinates. Each member writes down what it does about a job, once, signs it and delivers it to all
+other members; the fate of the job is a function of the set of records and of nothing else, so that members
+who hold the same records agree. Fates only ever move on (`RANK`), in whatever order records come.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Final, Literal, Self
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from pydantic import Field
+
+from mpcpriv import documents
+from mpcpriv.audit.receipt import Receipt
+from mpcpriv.documents import Document
+from mpcpriv.job.model import Digest, Party
+
+DOMAIN: Final = "record"
+MAX_BYTES: Final = 1 << 20
+"""The longest record."""
+
+Reason = Annotated[str, Field(min_length=1, max_length=2000)]
+
+
+class AuditHead(Document):
+    """The end of a member's audit log at some moment.
+
+    Attributes:
+        sequence, entry: number and digest of its last entry.
+    """
+
+    sequence: Annotated[int, Field(ge=0, lt=2**53)]
+    entry: Digest
+
+
+class Proposal(Document):
+    """The submitter's daemon: the job. `document` is `SignedJob.to_bytes()`, as text."""
+
+    kind: Literal["proposal"] = "proposal"
+    document: Annotated[str, Field(max_length=MAX_BYTES)]
+
+
+class Decision(Document):
+    """Every member: whether it takes part; `reasons` of a refusal are all of them."""
+
+    kind: Literal["decision"] = "decision"
+    accept: bool
+    reasons: Annotated[list[Reason], Field(default_factory=list, max_length=1000)]
+
+
+class Ready(Document):
+    """Every computing member and the dealer: where its worker listens, `host:port`.
+
+    The worker that wrote it is the only one that ever runs this job at this member: `epoch`, 16 random bytes
+    in hexadecimal, says which one it was.
+    """
+
+    kind: Literal["ready"] = "ready"
+    address: Annotated[str, Field(min_length=3, max_length=261)]
+    epoch: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+
+
+class Outcome(Document):
+    """How it ended at a member.
+
+    Attributes:
+        success: whether it did what it had to.
+        reason: why not; without data.
+        inputs, output: digests of what it put in and of what was released to it.
+        head: of its audit log, with the end of this job in it.
+    """
+
+    kind: Literal["outcome"] = "outcome"
+    success: bool
+    reason: Annotated[str, Field(max_length=2000)] = ""
+    inputs: Digest | None = None
+    output: Digest | None = None
+    head: AuditHead
+
+
+class Countersigned(Document):
+    """A countersignature of the head in another member's outcome, whose log `receipt.owner` keeps."""
+
+    kind: Literal["receipt"] = "receipt"
+    receipt: Receipt
+
+
+Body = Annotated[Proposal | Decision | Ready | Outcome | Countersigned, Field(discriminator="kind")]
+
+
+class Record(Document):
+    """What one member writes, once, about one job.
+
+    Attributes:
+        agreement: digest of the agreement under which the job is proposed.
+        job: the job's digest.
+        member: who writes.
+        body: what.
+    """
+
+    agreement: Digest
+    job: Digest
+    member: Party
+    body: Body
+
+    @property
+    def slot(self) -> tuple[str, str, str, str]:
+        """What there may be one record of: the job, the member, the kind, and whom a receipt is about."""
+        about = self.body.receipt.owner if isinstance(self.body, Countersigned) else ""
+        return self.job, self.member, self.body.kind, about
+
+
+@dataclass(frozen=True)
+class SignedRecord:
+    """A record as it travels and is stored.
+
+    Attributes:
+        record: the record.
+        signature: its author's, base64.
+    """
+
+    record: Record
+    signature: str
+
+    @classmethod
+    def sign(cls, record: Record, key: Ed25519PrivateKey) -> Self:
+        """Signs `record`."""
+        return cls(record, documents.sign(key, DOMAIN, record.canonical()))
+
+    def verify(self, public_key: str) -> bool:
+        """Whether the holder of `public_key` signed it."""
+        return documents.verify(public_key, DOMAIN, self.record.canonical(), self.signature)
+
+
+State = Literal["proposed", "running", "finished", "failed", "refused"]
+
+RANK: Final[Mapping[State, int]] = {"proposed": 0, "running": 1, "finished": 2, "failed": 3, "refused": 4}
+"""More records never lower a job's rank, and honest members' records never raise it beyond `finished`."""
+
+SETTLED: Final = frozenset[State]({"finished", "failed", "refused"})
+
+
+@dataclass(frozen=True)
+class Fate:
+    """What has become of a job.
+
+    Attributes:
+        state: proposed, running, finished, failed or refused.
+        reasons: of a refusal or failure, `member: reason`, sorted.
+        undecided: who has not decided, sorted.
+    """
+
+    state: State
+    reasons: tuple[str, ...] = ()
+    undecided: tuple[str, ...] = ()
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing is computed any more."""
+        return self.state in SETTLED
+
+
+def fate(records: Iterable[Record], deciders: Iterable[str], runners: Iterable[str]) -> Fate:
+    """What has become of a job by these records, in any order and number.
+
+    A member that contradicts itself (which `state` never stores) counts as refusing, then as failing.
+
+    Args:
+        records: of one job.
+        deciders: all members of the agreement.
+        runners: the computing members and the dealer.
+    """
+    accepted, succeeded = set[str](), set[str]()
+    refusals, failures = set[str](), set[str]()
+    everyone = frozenset(deciders)
+    for record in records:
+        member, body = record.member, record.body
+        if member not in everyone:
+            continue
+        if isinstance(body, Decision) and body.accept:
+            accepted.add(member)
+        elif isinstance(body, Decision):
+            refusals.update(f"{member}: {reason}" for reason in body.reasons or ["refused"])
+        elif isinstance(body, Outcome) and body.success:
+            succeeded.add(member)
+        elif isinstance(body, Outcome):
+            failures.add(f"{member}: {body.reason}")
+    undecided = tuple(sorted(everyone - accepted - {refusal.split(":")[0] for refusal in refusals}))
+    if refusals:
+        return Fate("refused", tuple(sorted(refusals)), undecided)
+    if failures:
+        return Fate("failed", tuple(sorted(failures)), undecided)
+    if undecided:
+        return Fate("proposed", undecided=undecided)
+    return Fate("finished" if succeeded >= frozenset(runners) else "running")

@@ -1,0 +1,344 @@
+"""What a daemon does about its jobs: whatever the records call for, again and again, until nothing is left.
+
+Nothing is remembered here that matters: a daemon that is started anew looks at the records and goes on. Only
+a worker is lost with its daemon, so a job whose worker others have been told of is failed.
+
+Workers wait for each other, and a daemon runs a bounded number of them. Each therefore starts its own for a
+job only after all members whose names come before its own are ready for that job: a job holds places in one
+order, so jobs never wait for each other in a circle.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+import structlog
+
+from mpcpriv import analyses
+from mpcpriv.agreement.admit import LedgerView, Refusal, admit
+from mpcpriv.job.model import Job
+from mpcpriv.job.signed import SignedJob
+from mpcpriv.party.config import DaemonConfig, Party
+from mpcpriv.party.desk import Desk
+from mpcpriv.party.held import Agreements, Held
+from mpcpriv.party.jobs import JobProgram
+from mpcpriv.party.pipe import JOB_BYTES, Setup, pack
+from mpcpriv.party.program import Dealer, Program
+from mpcpriv.party.records import Countersigned, Decision, Fate, Outcome, Ready, Record, fate
+from mpcpriv.party.running import Run
+from mpcpriv.party.state import State, StoredJob
+from mpcpriv.transport.base import Limits
+
+RESTARTED: Final = "the daemon was restarted"
+_TICK_SECONDS: Final = 1.0
+_NOTICE_SECONDS: Final = 3.0
+"""How long a worker has to notice by itself that another member has failed."""
+_THREAD_SETTINGS: Final = ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS")
+
+_FAILED: Final = " failed: "
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A job and all that is known of it here.
+
+    Attributes:
+        stored: the job as it is stored.
+        job: what is asked.
+        held: its agreement.
+        records: about it.
+        fate: what follows from them.
+        me: this member.
+    """
+
+    stored: StoredJob
+    job: Job
+    held: Held
+    records: tuple[Record, ...]
+    fate: Fate
+    me: str
+
+    def written(self, kind: type, member: str | None = None) -> Record | None:
+        """The record of that kind by `member`, by default this one."""
+        author = member or self.me
+        return next((r for r in self.records if r.member == author and isinstance(r.body, kind)), None)
+
+    @property
+    def ready(self) -> dict[str, str]:
+        """Where workers listen, by member."""
+        return {
+            record.member: record.body.address for record in self.records if isinstance(record.body, Ready)
+        }
+
+    @property
+    def cause(self) -> str:
+        """Of the failures, the one that came here first, with who it was."""
+        for record in self.records:
+            if isinstance(record.body, Outcome) and not record.body.success:
+                reason = record.body.reason
+                return reason if _FAILED in reason else f"{record.member}{_FAILED}{reason}"
+        return ""
+
+    @property
+    def begun(self) -> bool:
+        """Whether all workers are there."""
+        return set(self.ready) >= set(self.held.runners)
+
+
+def standing(stored: StoredJob, held: Held, state: State, me: str) -> Standing:
+    """Reads what is known of a job."""
+    records = tuple(signed.record for signed in state.records(stored.digest))
+    job = SignedJob.from_bytes(stored.document).job
+    return Standing(stored, job, held, records, fate(records, held.deciders, held.runners), me)
+
+
+class Scheduler:
+    """Drives the jobs of one daemon.
+
+    Args:
+        party: this member's configuration.
+        daemon: how its daemon is run.
+        state, agreements: what is known.
+        desk: what writes records.
+    """
+
+    def __init__(
+        self, party: Party, daemon: DaemonConfig, state: State, agreements: Agreements, desk: Desk
+    ) -> None:
+        self._party = party
+        self._daemon = daemon
+        self._state = state
+        self._agreements = agreements
+        self._desk = desk
+        self._runs: dict[str, Run] = {}
+        self._wake = threading.Event()
+        self._over = False
+
+    def wake(self) -> None:
+        """Something has changed."""
+        self._wake.set()
+
+    def progress(self, job: str) -> tuple[tuple[str, int, int], ...]:
+        """How far this member's worker is: see `Run.progress`."""
+        run = self._runs.get(job)
+        return () if run is None else run.progress
+
+    def started(self, job: str) -> bool:
+        """Whether this member's worker for that job is there."""
+        return job in self._runs
+
+    def recover(self) -> None:
+        """Fails the jobs whose workers were lost with the daemon that ran before this one."""
+        for stored in self._state.jobs(open_only=True):
+            job = self._standing(stored)
+            if job.written(Ready) and not job.written(Outcome):
+                self._desk.fail(stored, RESTARTED)
+
+    def run(self) -> None:
+        """Drives the jobs until `stop`."""
+        while not self._over:
+            self._wake.clear()
+            self._step()
+            self._wake.wait(_TICK_SECONDS)
+
+    def stop(self) -> None:
+        """Ends `run`. From a signal handler too."""
+        self._over = True
+        self._wake.set()
+
+    def close(self) -> None:
+        """Stops all workers and fails their jobs; after `run` has returned."""
+        for run in self._runs.values():
+            run.stop("the daemon was stopped")
+        for digest, run in self._runs.items():
+            run.join(5.0)
+            self._conclude(self._state.job(digest), run)
+        self._runs.clear()
+
+    def judge(self, stored: StoredJob, *, approved: bool = False, ask: bool = True) -> None:
+        """Holds a job against the agreement and decides, or asks the steward.
+
+        Args:
+            stored: the job.
+            approved: the steward has approved it.
+            ask: the steward is asked where he has to be; otherwise such a job is left undecided.
+        """
+        held = self._agreements.get(stored.agreement)
+        agreement, signed = held.signed.agreement, SignedJob.from_bytes(stored.document)
+        verdict = admit(
+            held.signed,
+            signed,
+            now=stored.seen,
+            me=self._party.name,
+            ledger=LedgerView(releases=self._releases(stored, held)),
+            newest=self._agreements.newest(agreement.id),
+            analyses=analyses.installed(),
+        )
+        if isinstance(verdict, Refusal):
+            self._desk.decide(stored, accept=False, reasons=verdict.reasons)
+            return
+        asked = {one.dataset for one in signed.job.inputs}
+        mine = any(one.name in asked and one.owner == self._party.name for one in agreement.datasets)
+        if agreement.approval == "steward" and mine and not approved:
+            if ask:
+                self._state.mark(stored.digest, pending=True)
+                log.info("the steward is asked", job=stored.digest)
+        else:
+            self._desk.decide(stored, accept=True, steward=approved)
+
+    def _step(self) -> None:
+        jobs = [self._standing(stored) for stored in reversed(self._state.jobs(open_only=True))]
+        for job in jobs:
+            self._advance(job)
+        due = [job for job in map(self._refreshed, jobs) if self._due(job)]
+        for job in sorted(due, key=lambda job: (job.job.created, job.stored.digest)):
+            if len(self._runs) < self._daemon.concurrent_jobs:
+                self._start(job)
+
+    def _advance(self, job: Standing) -> None:
+        stored, settled = job.stored, job.fate.settled
+        if stored.pending and settled:
+            self._state.mark(stored.digest, pending=False)
+        elif not stored.pending and not job.written(Decision):
+            # Also where others have refused already: all members' reasons are told.
+            self.judge(stored, ask=not settled)
+        run = self._runs.get(stored.digest)
+        if run is not None:
+            self._follow(job, run)
+        elif job.fate.state == "failed" and not job.written(Outcome):
+            self._desk.fail(stored, job.cause)
+        elif not settled and not job.begun and datetime.now(UTC) > job.job.expires:
+            late = f"; no decision of {', '.join(job.fate.undecided)}" if job.fate.undecided else ""
+            self._desk.fail(stored, f"the job expired before it had begun{late}")
+        self._countersign(self._refreshed(job))
+
+    def _countersign(self, job: Standing) -> None:
+        """Receipts for the others' outcomes; then nothing may be left to do."""
+        signed = {
+            r.body.receipt.owner
+            for r in job.records
+            if r.member == job.me and isinstance(r.body, Countersigned)
+        }
+        ended = {r.member: r.body for r in job.records if isinstance(r.body, Outcome)}
+        for member, outcome in ended.items():
+            if member != job.me and member not in signed:
+                self._desk.countersign(job.stored, member, outcome.head)
+        expected = {"refused": set(), "failed": set(job.held.deciders), "finished": set(job.held.runners)}
+        if job.fate.settled and ended.keys() >= expected[job.fate.state]:
+            self._state.mark(job.stored.digest, closed=True)
+
+    def _due(self, job: Standing) -> bool:
+        """Whether this member's worker is to be started."""
+        if job.fate.state != "running" or job.me not in job.held.runners or job.stored.digest in self._runs:
+            return False
+        if job.written(Ready) or job.written(Outcome):
+            return False
+        return all(member in job.ready for member in job.held.runners if member < job.me)
+
+    def _start(self, job: Standing) -> None:
+        held, digest = job.held, job.stored.digest
+        setup = Setup(
+            members=tuple(held.certificates[name] for name in held.runners),
+            rank=held.runners.index(job.me),
+            identity=self._party.identity,
+            job=bytes.fromhex(digest)[:JOB_BYTES],
+            facts={"agreement": held.digest, "job digest": digest},
+            limits=Limits(connect=self._daemon.seconds),
+            main=None,
+            program=pack(self.program(job)),
+            listen=f"{self._daemon.data_host}:0",
+            memory=self._daemon.memory,
+        )
+        output = self._daemon.audit.parent / "jobs" / f"{digest}.log"
+        self._desk.started(job.stored)
+        self._runs[digest] = Run(setup, _environment(self._daemon.concurrent_jobs), output, self.wake)
+
+    def program(self, job: Standing) -> Program:
+        """What this member's worker runs."""
+        if job.me == job.held.signed.agreement.dealer():
+            return Dealer()
+        return JobProgram(
+            job.held.signed.to_bytes(),
+            job.stored.document,
+            job.me,
+            dict(self._party.data),
+            job.stored.seen,
+            self._agreements.newest(job.held.signed.agreement.id),
+            self._releases(job.stored, job.held),
+        )
+
+    def _follow(self, job: Standing, run: Run) -> None:
+        if run.port is not None and not run.ended:
+            self._desk.ready(job.stored, f"{self._daemon.data_host}:{run.port}", secrets.token_hex(16))
+        if job.begun:
+            run.address([job.ready[name] for name in job.held.runners])
+        limit = self._daemon.seconds
+        since = run.began if run.addressed is None else run.addressed
+        if time.monotonic() - since > limit:
+            missing = sorted(set(job.held.runners) - set(job.ready))
+            what = f"{', '.join(missing)} not ready" if run.addressed is None else "still running"
+            run.stop(f"{what} after {limit / 60:g} minutes")
+        if job.fate.state == "failed" and not run.ended:
+            self._hurry(job, run)
+        if run.ended:
+            self._conclude(job.stored, run)
+            del self._runs[job.stored.digest]
+            self.wake()
+
+    def _hurry(self, job: Standing, run: Run) -> None:
+        if run.addressed is None or job.written(Outcome):
+            run.stop(job.cause)
+        elif run.hurried is None:
+            run.hurried = time.monotonic()
+        elif time.monotonic() - run.hurried > _NOTICE_SECONDS:
+            run.stop(job.cause)
+
+    def _conclude(self, stored: StoredJob, run: Run) -> None:
+        if not run.succeeded:
+            self._desk.fail(stored, run.reason)
+            return
+        report = run.report
+        if report is None:  # the dealer's
+            self._desk.succeed(stored)
+        else:
+            self._desk.succeed(
+                stored, report.input_digest, report.output_digest, report.result, report.input_salt
+            )
+
+    def _releases(self, asking: StoredJob, held: Held) -> Mapping[str, int]:
+        """By data set, how many results were or may yet be released under this agreement, in any version."""
+        counts: dict[str, int] = {}
+        for stored in self._state.jobs():
+            other = self._agreements.get(stored.agreement)
+            if stored.digest == asking.digest or other.signed.agreement.id != held.signed.agreement.id:
+                continue
+            job = self._standing(stored)
+            decision = job.written(Decision)
+            accepted = decision is not None and isinstance(decision.body, Decision) and decision.body.accept
+            if accepted and job.fate.state not in ("refused", "failed"):
+                for one in job.job.inputs:
+                    counts[one.dataset] = counts.get(one.dataset, 0) + 1
+        return counts
+
+    def _standing(self, stored: StoredJob) -> Standing:
+        return standing(stored, self._agreements.get(stored.agreement), self._state, self._party.name)
+
+    def _refreshed(self, job: Standing) -> Standing:
+        return self._standing(self._state.job(job.stored.digest))
+
+
+def _environment(concurrent: int) -> dict[str, str]:
+    environment = dict(os.environ)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    for setting in _THREAD_SETTINGS:
+        environment.setdefault(setting, str(max(1, cores // concurrent)))
+    return environment

@@ -1,0 +1,162 @@
+"""SIGKILL of any daemon or worker at any moment of a job: all agree on its fate, and nothing is stuck."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+from mpcpriv.party import wire
+from mpcpriv.v1 import control_pb2 as pb
+from tests.integration.daemons import MEMBERS, NUMBERS, SETTLED, Site, Sites, daemons
+
+pytestmark = pytest.mark.timeout(600)
+
+JOB_SECONDS = 5.0
+"""A job takes about so long here, from its proposal to its end; the kill falls somewhere in it."""
+
+
+@pytest.fixture
+def sites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sites]:
+    with daemons(tmp_path_factory.mktemp("sites"), "quick", QUICK_SECONDS="1.5") as running:
+        running.agree()
+        yield running
+
+
+def strike(choice: random.Random, sites: Sites) -> str:
+    """Kills a daemon, which is started anew a little later, or a worker; says which."""
+    site = sites[choice.choice(MEMBERS)]
+    if choice.random() < 0.5:
+        site.kill()
+        time.sleep(choice.uniform(0, 1))
+        site.restart()
+        return f"the daemon of {site.name}"
+    for worker in site.workers():
+        with suppress(ProcessLookupError):
+            os.kill(worker, signal.SIGKILL)
+    return f"the workers of {site.name}"
+
+
+def fates(sites: Sites, job: str) -> dict[str, int]:
+    """What each member says of the job, once all say the same, or at the last."""
+    deadline = time.monotonic() + 60
+    found: dict[str, int] = {}
+    for site in sites.values():
+        found[site.name] = site.settled(job).state
+    while len(set(found.values())) > 1 and time.monotonic() < deadline:
+        time.sleep(0.2)
+        found = {site.name: site.show(job).state for site in sites.values()}
+    return found
+
+
+def finish(sites: Sites, submitter: str) -> None:
+    job = sites.submit(submitter)
+    assert set(fates(sites, job).values()) == {pb.FINISHED}
+    result = sites[submitter].client(wire.FETCH, pb.JobName(job=job)).result
+    assert result == b'{"total":%d}' % sum(NUMBERS.values())
+
+
+def kill_at_random_moments(sites: Sites, seed: int, times: int) -> None:
+    choice = random.Random(seed)
+    finish(sites, "alice")
+    for turn in range(times):
+        submitter = choice.choice(("alice", "bob", "carol"))
+        job = sites.submit(submitter)
+        moment = choice.uniform(0, JOB_SECONDS)
+        time.sleep(moment)
+        victim = strike(choice, sites)
+        found = fates(sites, job)
+        said = f"seed {seed}, turn {turn}: {victim} killed after {moment:.2f} s"
+        assert len(set(found.values())) == 1, (said, found)
+        assert set(found.values()) <= {pb.FINISHED, pb.FAILED}, (said, found)
+    finish(sites, "bob")  # no place is taken by a job that has ended
+    stopped: list[Site] = list(sites.values())
+    for site in stopped:
+        assert site.stop() == 0
+    sites.audits_verify()
+
+
+def test_all_agree_after_any_kill(sites: Sites) -> None:
+    kill_at_random_moments(sites, seed=1, times=6)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("seed", range(10, 15))
+def test_all_agree_after_any_kill_every_time(sites: Sites, seed: int) -> None:
+    kill_at_random_moments(sites, seed, times=20)
+
+
+def test_a_running_job_fails_everywhere_when_a_daemon_stops_in_order(sites: Sites) -> None:
+    job = sites.submit("alice")
+    deadline = time.monotonic() + 60
+    view: Any = sites["bob"].show(job) if _known(sites["bob"], job) else None
+    while time.monotonic() < deadline and not all(one.ready for one in view.members if one.member != "x"):
+        time.sleep(0.05)
+        view = sites["bob"].show(job)
+    assert sites["bob"].stop() == 0
+    others = [site for site in sites.values() if site.name != "bob"]
+    for site in others:
+        view = site.settled(job)
+        assert view.state == pb.FAILED
+        assert any("the daemon was stopped" in one.failure for one in view.members)
+    sites["bob"].restart()
+    assert sites["bob"].settled(job).state == pb.FAILED
+    finish(sites, "bob")
+
+
+def _known(site: Site, job: str) -> bool:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        if job in [one.job for one in site.client(wire.LIST, pb.JobFilter()).jobs]:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def test_a_job_outlives_a_member_that_is_away_when_it_is_proposed(sites: Sites) -> None:
+    sites["carol"].kill()
+    job = sites.submit("alice")
+    time.sleep(1)
+    assert sites["alice"].show(job).state == pb.PROPOSED
+    sites["carol"].restart()
+    assert set(fates(sites, job).values()) == {pb.FINISHED}
+
+
+def test_many_jobs_at_once_all_end_and_two_run_together(tmp_path_factory: pytest.TempPathFactory) -> None:
+    many(tmp_path_factory, 8)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_twenty_jobs_at_once_all_end_and_two_run_together(tmp_path_factory: pytest.TempPathFactory) -> None:
+    many(tmp_path_factory, 20)
+
+
+def many(tmp_path_factory: pytest.TempPathFactory, count: int) -> None:
+    folder = tmp_path_factory.mktemp("many")
+    with daemons(folder, "quick", settings="concurrent_jobs = 2", QUICK_SECONDS="0.5") as sites:
+        sites.agree()
+        # Every fourth is outside the agreement.
+        changes: list[dict[str, Any]] = [{"purpose": "curiosity"} if n % 4 == 3 else {} for n in range(count)]
+        jobs = [sites.submit(("alice", "bob", "carol")[n % 3], **change) for n, change in enumerate(changes)]
+        together = 0
+        deadline = time.monotonic() + 20 * count
+        open_jobs = set(jobs)
+        while open_jobs and time.monotonic() < deadline:
+            for site in sites.values():
+                views = {view.job: view for view in site.client(wire.LIST, pb.JobFilter(limit=count)).jobs}
+                together = max(together, sum(view.started for view in views.values()))
+                if site.name == "dealer":
+                    open_jobs -= {job for job, view in views.items() if view.state in SETTLED}
+            time.sleep(0.1)
+        assert together == 2
+        for job, change in zip(jobs, changes, strict=True):
+            expected = pb.REFUSED if change else pb.FINISHED
+            assert set(fates(sites, job).values()) == {expected}

@@ -1,0 +1,235 @@
+"""Whole jobs between real parties: what they release and to whom, and what a plan said of them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_breast_cancer
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+
+import mpcpriv.engine
+from mpcpriv.errors import Desynchronised, Unsupported, UsageError
+from mpcpriv.party import launch
+from mpcpriv.party.jobs import RunReport, input_digest
+from mpcpriv.party.planning import plan_job
+from mpcpriv.party.program import Dealer
+from mpcpriv.release import check
+from mpcpriv.types import PartyId
+from tests.protocol.job_cases import OWNERS, Case, Tables, case, column
+from tests.protocol.parties import outcomes
+
+_cancer: Any = load_breast_cancer()
+FEATURES = dict(zip(map(str, _cancer.feature_names), _cancer.data.T, strict=True))
+BENIGN = _cancer.target
+ROWS = dict(zip(OWNERS, np.split(np.arange(len(BENIGN)), [200, 400]), strict=True))
+COUNTS = {f"{owner}-rows": len(rows) for owner, rows in ROWS.items()}
+TERMS = [*(column(name, values) for name, values in FEATURES.items()), column("benign", BENIGN, "boolean")]
+BY_ROWS: Tables = {
+    owner: {name: values[rows] for name, values in {**FEATURES, "benign": BENIGN}.items()}
+    for owner, rows in ROWS.items()
+}
+
+
+def run(one: Case, parties: tuple[str, ...] = OWNERS, **changes: Any) -> list[RunReport]:
+    programs = [one.program(name, **changes) for name in parties]
+    results, failed = outcomes([*(program.run for program in programs), mpcpriv.engine.deal])
+    if failed:
+        raise results[failed[0]]
+    return results[:-1]
+
+
+def values(report: RunReport) -> dict[str, Any]:
+    assert report.result is not None
+    found: dict[str, Any] = json.loads(report.result)["result"]
+    return found
+
+
+def reference(penalty: float = 1.0) -> tuple[np.ndarray, float, np.ndarray]:
+    """scikit-learn's coefficients and intercept in the units of the data, and the spreads."""
+    x = np.column_stack(list(FEATURES.values()))
+    scaler = StandardScaler().fit(x)
+    model = LogisticRegression(C=1 / penalty, tol=1e-10, max_iter=10_000).fit(scaler.transform(x), BENIGN)
+    coefficients = model.coef_[0] / scaler.scale_
+    return coefficients, float(model.intercept_[0] - coefficients @ scaler.mean_), scaler.scale_
+
+
+def agrees(found: Mapping[str, Any], penalty: float = 1.0) -> None:
+    coefficients, intercept, spreads = reference(penalty)
+    by_name = dict(zip(found["features"], found["coefficients"], strict=True))
+    difference = np.array([by_name[name] for name in FEATURES]) - coefficients
+    # Where 30 features are nearly collinear a small coefficient is a difference of large ones.
+    assert np.abs(difference * spreads).max() < 1e-3 * np.abs(coefficients * spreads).max()
+    assert found["intercept"] == pytest.approx(intercept, rel=1e-3)
+    assert (found["rows"], found["converged"]) == (len(BENIGN), 1)
+
+
+def regression(folder: Path, recipients: tuple[str, ...] = ("alice", "carol"), **options: Any) -> Case:
+    parameters = {
+        "target": "benign",
+        "steps": options.pop("steps", 10),
+        "penalty": options.pop("penalty", 1.0),
+    }
+    terms = dict.fromkeys(OWNERS, TERMS)
+    return case(folder, BY_ROWS, terms, "logistic-regression", parameters, recipients, **options)
+
+
+def summary(folder: Path, **options: Any) -> Case:
+    some = {o: {name: t[name] for name in ("mean radius", "benign")} for o, t in BY_ROWS.items()}
+    terms = [one for one in TERMS if one["name"] in ("mean radius", "benign")]
+    return case(folder, some, dict.fromkeys(OWNERS, terms), "count-and-mean", **options)
+
+
+@pytest.mark.parametrize(("steps", "penalty"), [(10, 1.0), (6, 20.0)])
+def test_a_regression_is_scikit_learns_and_costs_what_was_planned(
+    tmp_path: Path, steps: int, penalty: float
+) -> None:
+    one = regression(tmp_path, steps=steps, penalty=penalty)
+    plan = plan_job(one.admitted(), COUNTS).cost
+    reports = run(one)
+    agrees(values(reports[0]), penalty)
+    assert reports[0].result == reports[2].result
+    assert reports[1].result is None
+    assert reports[1].output_digest is None
+    assert [report.rounds for report in reports] == [plan.rounds] * 3
+    assert [report.sent for report in reports] == [sum(row) for row in plan.sent]
+    assert sum(report.dealt for report in reports) == pytest.approx(sum(plan.dealt_to), rel=0.05)
+    assert plan.parties == OWNERS
+
+
+def test_too_few_steps_are_not_said_to_have_converged(tmp_path: Path) -> None:
+    assert values(run(regression(tmp_path, steps=2))[0])["converged"] == 0
+
+
+def test_columns_may_be_split(tmp_path: Path) -> None:
+    names = list(FEATURES)
+    parts = dict(zip(OWNERS, [names[:12], names[12:], []], strict=True))
+    tables: Tables = {o: {name: FEATURES[name] for name in part} for o, part in parts.items() if part}
+    tables = {**tables, "carol": {"benign": BENIGN}}
+    known = {one["name"]: one for one in TERMS}
+    columns = {owner: [known[name] for name in table] for owner, table in tables.items()}
+    agrees(values(run(case(tmp_path, tables, columns, "logistic-regression", {"target": "benign"}))[0]))
+
+
+def test_means_and_variances(tmp_path: Path) -> None:
+    whole = np.random.default_rng(3).integers(-400, 100_000, 300)
+    tables = {
+        o: {"count": part, "x": np.sqrt(part + 400), "yes": part % 2}
+        for o, part in zip(("alice", "bob"), np.split(whole, [100]), strict=True)
+    }
+    pooled = np.column_stack([np.concatenate([t[n] for t in tables.values()]) for n in ("count", "x", "yes")])
+    terms = [
+        column("count", whole, "integer", low=-500.0, high=200_000.0),
+        column("x", whole, low=0.0, high=320.0),
+        column("yes", whole, "boolean"),
+    ]
+    one = case(tmp_path, tables, dict.fromkeys(tables, terms), "count-and-mean", parties=("alice", "bob"))
+    report = run(one, ("alice", "bob"))[0]
+    found = values(report)
+    assert (found["rows"], found["columns"]) == (300, ["count", "x", "yes"])
+    np.testing.assert_allclose([found["mean"][0], found["mean"][2]], pooled.mean(0)[[0, 2]], rtol=1e-14)
+    np.testing.assert_allclose(found["mean"][1], pooled.mean(0)[1], atol=320 / 2**19)
+    np.testing.assert_allclose(found["variance"], pooled.var(0, ddof=1), rtol=1e-5)
+    assert report.rounds == plan_job(one.admitted(), {"alice-rows": 100, "bob-rows": 200}).cost.rounds
+
+
+def test_digests_tell_nothing_to_others_and_all_to_their_owners(tmp_path: Path) -> None:
+    first, second = run(summary(tmp_path)), run(summary(tmp_path))
+    assert first[0].result
+    assert hashlib.sha256(first[0].result).hexdigest() == first[0].output_digest
+    assert values(first[0])["mean"] == values(second[0])["mean"]
+    # The same tables and the same results, and yet nobody can tell from the digests.
+    assert not {r.input_digest for r in first} & {r.input_digest for r in second}
+    assert json.loads(first[0].result)["salt"] != json.loads(second[0].result or b"")["salt"]
+    own = {"alice-rows": {name: BY_ROWS["alice"][name] for name in ("mean radius", "benign")}}
+    assert input_digest(own, bytes.fromhex(first[0].input_salt)) == first[0].input_digest
+    assert first[0].input_salt not in repr(first[0])
+
+
+def test_the_release_is_refused_before_anything_is_computed(tmp_path: Path) -> None:
+    few = summary(tmp_path, privacy={"unnoised": True, "minimum_cohort": 570})
+    with pytest.raises(UsageError, match=r"569 rows.*570"):
+        run(few)
+    with pytest.raises(UsageError, match=r"569 rows.*570"):
+        plan_job(few.admitted(), COUNTS)
+    exactly = summary(tmp_path, privacy={"unnoised": True, "minimum_cohort": 569})
+    assert values(run(exactly)[0])["rows"] == 569
+    admitted = exactly.admitted()
+    object.__setattr__(admitted, "agreement", _with(admitted.agreement, unnoised=False))
+    with pytest.raises(UsageError, match="nothing without noise"):
+        check(admitted, 569)
+    admitted = exactly.admitted()
+    asked = admitted.job.model_copy(
+        update={"release": admitted.job.release.model_copy(update={"epsilon": 1.0})}
+    )
+    object.__setattr__(admitted, "job", asked)
+    with pytest.raises(Unsupported, match="differential privacy"):
+        check(admitted, 569)
+
+
+def _with(agreement: Any, **changes: Any) -> Any:
+    return agreement.model_copy(update={"privacy": agreement.privacy.model_copy(update=changes)})
+
+
+def test_a_worker_admits_for_itself(tmp_path: Path) -> None:
+    one = summary(tmp_path)
+    with pytest.raises(UsageError, match="superseded by 2"):
+        one.program("alice", newest=2).load()
+    forged = replace(
+        one, job=one.job.model_copy(update={"job": one.job.job.model_copy(update={"purpose": "x"})})
+    )
+    with pytest.raises(UsageError, match=r"signature.*purpose|purpose.*signature"):
+        forged.program("alice").load()
+
+
+def test_who_runs_another_job_is_noticed(tmp_path: Path) -> None:
+    one, other = summary(tmp_path), summary(tmp_path)
+    programs = [one.program("alice").run, one.program("bob").run, other.program("carol").run]
+    results, failed = outcomes([*programs, mpcpriv.engine.deal])
+    assert isinstance(results[failed[0]], Desynchronised)
+
+
+def test_too_few_rows_at_one_owner(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="data set carol-rows: 169 rows, and the agreement asks for 170"):
+        run(summary(tmp_path, minimum_rows=170))
+
+
+def test_an_analysis_cannot_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mpcpriv.analyses.count_and_mean import CountAndMean
+
+    def curious(self: Any, ctx: Any, inputs: Any, parameters: Any) -> Any:
+        return {"leak": next(iter(inputs.values())).columns["benign"].shared.get_plain_text().tolist()}
+
+    monkeypatch.setattr(CountAndMean, "run", curious)
+    with pytest.raises(UsageError, match="opens nothing"):
+        run(summary(tmp_path))
+
+
+def test_a_plan_says_who_could_learn_what(tmp_path: Path) -> None:
+    told = dict(plan_job(summary(tmp_path).admitted(), COUNTS).learns)
+    assert "the sample variance of each column" in told["alice"]
+    assert "knows all rows of alice-rows" in told["alice alone"]
+    assert "nothing" in told["bob and carol"]
+    assert "nothing" in told["bob and carol"]
+    assert "about carol alone" in told["alice and bob"]
+    assert "everything" in told["all of alice, bob and carol"]
+    assert "colludes" in told["dealer"]
+
+
+def test_between_processes(tmp_path: Path) -> None:
+    one = summary(tmp_path, recipients=["bob"])
+    programs = [one.program(name) for name in OWNERS]
+    with launch.start(tuple(map(PartyId, (*OWNERS, "dealer"))), [*programs, Dealer()], None) as group:
+        group.wait()
+        reports = [pickle.loads(member.value or b"") for member in group.members[:-1]]
+    assert [report.result is None for report in reports] == [True, False, True]
+    pooled = np.column_stack([FEATURES["mean radius"], BENIGN])
+    np.testing.assert_allclose(values(reports[1])["mean"], pooled.mean(0), rtol=1e-6)

@@ -1,0 +1,221 @@
+"""What a daemon must not forget, on SQLite and on PostgreSQL alike."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import sqlite3
+import subprocess
+import tempfile
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from mpcpriv.errors import UsageError
+from mpcpriv.party import state as module
+from mpcpriv.party.records import AuditHead, Body, Decision, Outcome, Proposal, Record, SignedRecord
+from mpcpriv.party.state import Contradiction, State, Unknown
+
+KEY = Ed25519PrivateKey.generate()
+AGREEMENT, JOB = "a" * 64, "b" * 64
+SEEN = datetime(2027, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    """A PostgreSQL server of our own, on a socket in a folder."""
+    tools = {name: shutil.which(name) for name in ("initdb", "pg_ctl")}
+    missing = [name for name, path in tools.items() if path is None]
+    if missing:
+        pytest.skip(f"PostgreSQL is left out: {', '.join(missing)} not found")
+    # Not pytest's folder: the path of a socket has at most 107 bytes, and another user is to come there.
+    folder = Path(tempfile.mkdtemp(prefix="mpcpriv-pg-", dir="/tmp"))
+    user = _other_user() if os.geteuid() == 0 else None  # the server refuses to be root's
+    if user is not None:
+        shutil.chown(folder, user)
+
+    def call(*command: str) -> None:
+        done = subprocess.run(command, user=user, capture_output=True, text=True, cwd="/", timeout=100)
+        if done.returncode:
+            pytest.skip(f"PostgreSQL is left out: {done.stdout[-300:]} {done.stderr[-300:]}")
+
+    control = (str(tools["pg_ctl"]), "-D", str(folder / "data"))
+    options = f"-c listen_addresses='' -c unix_socket_directories={folder} -c fsync=off"
+    try:
+        call(str(tools["initdb"]), "-D", str(folder / "data"), "-A", "trust", "-U", "mpcpriv", "--no-sync")
+        # Its log is a file: a pipe would stay open as long as the server runs.
+        call(*control, "-w", "-l", str(folder / "log"), "-o", options, "start")
+        yield f"postgresql+psycopg://mpcpriv@/postgres?host={folder}"
+        call(*control, "-m", "immediate", "stop")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _other_user() -> str:
+    known = {entry.pw_name for entry in pwd.getpwall()}
+    for name in ("postgres", "nobody"):
+        if name in known:
+            return name
+    pytest.skip("PostgreSQL is left out: it does not run as root, and there is no other user")
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'state.sqlite'}"
+    found: str = request.getfixturevalue("server")
+    engine = sa.create_engine(found)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("DROP SCHEMA public CASCADE")
+        connection.exec_driver_sql("CREATE SCHEMA public")
+    engine.dispose()
+    return found
+
+
+@pytest.fixture
+def state(url: str) -> Iterator[State]:
+    opened = State(url)
+    opened.add_agreement(AGREEMENT, "study", 1, b"terms")
+    yield opened
+    opened.close()
+
+
+def signed(member: str, body: Body, job: str = JOB) -> SignedRecord:
+    return SignedRecord.sign(Record(agreement=AGREEMENT, job=job, member=member, body=body), KEY)
+
+
+PROPOSAL = signed("alice", Proposal(document="{}"))
+ACCEPT, REFUSE = Decision(accept=True), Decision(accept=False, reasons=["no"])
+OUTCOME = Outcome(success=True, head=AuditHead(sequence=1, entry="c" * 64))
+
+
+def test_everything_is_there_again_after_a_restart(url: str, state: State) -> None:
+    state.add_job(PROPOSAL, b"job", seen=SEEN, peers=["p1", "p2"])
+    state.add(signed("bob", ACCEPT))
+    state.add(signed("alice", OUTCOME), ["p1"], result=b"result", salt="5a")
+    state.mark(JOB, pending=True)
+    other = State(url)
+    (job,) = other.jobs()
+    assert (job.digest, job.agreement, job.document, job.seen) == (JOB, AGREEMENT, b"job", SEEN)
+    assert (job.pending, job.closed, job.result) == (True, False, True)
+    assert other.result(JOB) == b"result"
+    assert other.salt(JOB) == "5a"
+    assert other.agreements() == [b"terms"]
+    assert [one.record.body for one in other.records(JOB)] == [Proposal(document="{}"), ACCEPT, OUTCOME]
+    assert [letter.record for letter in other.outbox("p2")] == [PROPOSAL.record.canonical()]
+    assert len(other.outbox("p1")) == 2
+    other.close()
+
+
+def test_a_record_is_written_once(state: State) -> None:
+    assert state.add_job(PROPOSAL, b"job", seen=SEEN)
+    assert not state.add_job(PROPOSAL, b"job", seen=SEEN)
+    assert state.add(signed("bob", ACCEPT), ["p"])
+    assert not state.add(signed("bob", ACCEPT), ["p"])
+    with pytest.raises(Contradiction, match="bob wrote two different decisions"):
+        state.add(signed("bob", REFUSE))
+    assert [one.record.body for one in state.records(JOB)][1:] == [ACCEPT]
+    assert len(state.outbox("p")) == 1
+
+
+def test_of_writers_at_once_one_wins(state: State) -> None:
+    state.add_job(PROPOSAL, b"job", seen=SEEN)
+    bodies = [Decision(accept=False, reasons=[f"reason {n}"]) for n in range(8)]
+    won: list[Body] = []
+    lost: list[str] = []
+    start = threading.Barrier(len(bodies))
+
+    def write(body: Body) -> None:
+        start.wait()
+        try:
+            state.add(signed("bob", body))
+            won.append(body)
+        except Contradiction as error:
+            lost.append(str(error))
+
+    threads = [threading.Thread(target=write, args=(body,)) for body in bodies]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert len(won) == 1
+    assert len(lost) == len(bodies) - 1
+    assert [one.record.body for one in state.records(JOB)][1:] == won
+
+
+def test_what_is_confirmed_is_not_delivered_again(state: State) -> None:
+    state.add_job(PROPOSAL, b"job", seen=SEEN, peers=["p1", "p2"])
+    (letter,) = state.outbox("p1")
+    state.delivered(letter.number, "p1")
+    assert state.outbox("p1") == []
+    assert len(state.outbox("p2")) == 1
+
+
+def test_a_record_of_an_unknown_job_is_not_kept(state: State) -> None:
+    with pytest.raises(Unknown):
+        state.add(signed("bob", ACCEPT))
+
+
+def test_a_changed_agreement_needs_a_higher_version(state: State) -> None:
+    state.add_agreement(AGREEMENT, "study", 1, b"terms")
+    with pytest.raises(Contradiction, match="higher version"):
+        state.add_agreement("d" * 64, "study", 1, b"others")
+    state.add_agreement("d" * 64, "study", 2, b"others")
+    assert state.agreements() == [b"terms", b"others"]
+
+
+def test_a_job_is_found_by_the_beginning_of_its_digest(state: State) -> None:
+    state.add_job(PROPOSAL, b"job", seen=SEEN)
+    assert state.job(JOB[:8]).digest == JOB
+    for wrong in (JOB[:7], "c" * 8, "%" * 8, ""):
+        with pytest.raises(Unknown):
+            state.job(wrong)
+    other = JOB[:10] + "0" * 54
+    state.add_job(signed("alice", Proposal(document="[]"), other), b"job", seen=SEEN)
+    with pytest.raises(Unknown, match="more than one"):
+        state.job(JOB[:8])
+
+
+def test_closed_jobs_are_left_out_where_only_open_ones_are_asked_for(state: State) -> None:
+    state.add_job(PROPOSAL, b"job", seen=SEEN)
+    assert len(state.jobs(open_only=True)) == 1
+    state.mark(JOB, closed=True)
+    assert state.jobs(open_only=True) == []
+    assert len(state.jobs()) == 1
+
+
+def test_the_migrations_make_what_the_code_uses(url: str, state: State) -> None:
+    engine = sa.create_engine(url)
+    with engine.connect() as connection:
+        found = sa.inspect(connection)
+        for table in module._META.tables.values():
+            columns = {column["name"]: column["nullable"] for column in found.get_columns(table.name)}
+            assert columns == {column.name: bool(column.nullable) for column in table.columns}
+            assert set(found.get_pk_constraint(table.name)["constrained_columns"]) == {
+                column.name for column in table.primary_key
+            }
+    engine.dispose()
+
+
+def test_sqlite_syncs_every_transaction(tmp_path: Path) -> None:
+    opened = State(f"sqlite:///{tmp_path / 's.sqlite'}")
+    with opened._engine.begin() as connection:
+        assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+    opened.close()
+
+
+def test_a_database_that_cannot_be_opened_is_said(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"daemon\.state"):
+        State(f"sqlite:///{tmp_path / 'nowhere' / 's.sqlite'}")
+    with pytest.raises(UsageError, match=r"daemon\.state"):
+        State("no such url")
+    (tmp_path / "text").write_text("not a database, but long enough to be looked at as one" * 20)
+    with pytest.raises((UsageError, sqlite3.DatabaseError, sa.exc.DatabaseError)):
+        State(f"sqlite:///{tmp_path / 'text'}")
