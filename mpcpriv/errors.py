@@ -6,7 +6,7 @@ No message ever carries a share, a key or a row.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import collections.abc
 
 
 class MpcprivError(Exception):
@@ -37,7 +37,9 @@ class JobError(MpcprivError):
         reasons: by member, all that it gave.
     """
 
-    def __init__(self, job: str, reasons: Mapping[str, tuple[str, ...]], message: str) -> None:
+    def __init__(
+        self, job: str, reasons: collections.abc.Mapping[str, tuple[str, ...]], message: str
+    ) -> None:
         super().__init__(message)
         self.job = job
         self.reasons = dict(reasons)
