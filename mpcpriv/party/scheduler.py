@@ -177,7 +177,8 @@ class Scheduler:
         verdict = admit(
             held.signed,
             signed,
-            now=stored.seen,
+            now=datetime.now(UTC),  # a steward may take days, and the agreement may have ended meanwhile
+            received=stored.seen,
             me=self._party.name,
             ledger=LedgerView(releases=self._releases(stored, held)),
             newest=self._agreements.newest(agreement.id),

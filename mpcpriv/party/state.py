@@ -84,7 +84,7 @@ class StoredJob:
         digest: the job's.
         agreement: the digest of its agreement.
         document: `SignedJob.to_bytes()`.
-        seen: when it first came here; its admission is judged by this time for ever.
+        seen: when it first came here; by this time it is judged when it was made.
         pending: it waits for this member's steward.
         closed: nothing is left to do about it here.
         result: whether there is one here.

@@ -83,7 +83,7 @@ def kill_at_random_moments(sites: Sites, seed: int, times: int) -> None:
 
 
 def test_all_agree_after_any_kill(sites: Sites) -> None:
-    kill_at_random_moments(sites, seed=1, times=6)
+    kill_at_random_moments(sites, seed=1, times=3)
 
 
 @pytest.mark.slow
@@ -129,6 +129,7 @@ def test_a_job_outlives_a_member_that_is_away_when_it_is_proposed(sites: Sites) 
     assert set(fates(sites, job).values()) == {pb.FINISHED}
 
 
+@pytest.mark.slow
 def test_many_jobs_at_once_all_end_and_two_run_together(tmp_path_factory: pytest.TempPathFactory) -> None:
     many(tmp_path_factory, 8)
 

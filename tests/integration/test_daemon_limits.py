@@ -31,10 +31,12 @@ def test_a_worker_that_wants_more_memory_than_it_may_have_fails(tmp_path: Path) 
     assert "MemoryError" in reasons(tmp_path, "memory_gb = 1", QUICK_MEBIBYTES="2000")
 
 
+@pytest.mark.slow
 def test_a_worker_that_runs_too_long_is_stopped(tmp_path: Path) -> None:
     assert "still running after 0.1 minutes" in reasons(tmp_path, "minutes = 0.1", QUICK_SECONDS="100")
 
 
+@pytest.mark.slow
 def test_a_job_does_not_wait_for_ever_for_a_member(tmp_path: Path) -> None:
     with daemons(tmp_path, "quick", settings="minutes = 0.1") as sites:
         sites.agree(approval="steward")

@@ -14,7 +14,7 @@ import pytest
 
 from tests.integration.daemons import free_port
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.timeout(300), pytest.mark.slow]
 
 ROOT = Path(__file__).parents[2]
 FILES = ("alice.toml", "bob.toml", "carol.toml", "dealer.toml", "job.toml")

@@ -104,7 +104,7 @@ def killed(path: Path, key: Path, moments: int) -> None:
 
 
 def test_a_killed_writer_loses_nothing(path: Path) -> None:
-    killed(path, key_file(path.parent), 20)
+    killed(path, key_file(path.parent), 6)
 
 
 @pytest.mark.slow
