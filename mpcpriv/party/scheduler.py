@@ -177,7 +177,8 @@ class Scheduler:
         verdict = admit(
             held.signed,
             signed,
-            now=datetime.now(UTC),  # a steward may take days, and the agreement may have ended meanwhile
+            # A steward may take days, and the agreement may have ended meanwhile.
+            now=datetime.now(UTC) if approved else stored.seen,
             received=stored.seen,
             me=self._party.name,
             ledger=LedgerView(releases=self._releases(stored, held)),
