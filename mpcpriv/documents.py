@@ -130,6 +130,21 @@ def read_file(path: Path, noun: str) -> bytes:
     return data
 
 
+def write_new(path: Path, text: str) -> None:
+    """Writes a file that is not there yet.
+
+    Raises:
+        UsageError: it is there already, or cannot be written.
+    """
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise UsageError(f"{path}: is there already; choose another name or move it away") from None
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be written ({error.strerror})") from None
+
+
 def _bounded(data: bytes, noun: str) -> None:
     if len(data) > MAX_BYTES:
         raise UsageError(f"{noun}: longer than {MAX_BYTES >> 20} MiB, which no document is")

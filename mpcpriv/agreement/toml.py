@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from mpcpriv.agreement import consistency
 from mpcpriv.agreement.model import Agreement
-from mpcpriv.documents import listed, parse_toml, problems, read_file
+from mpcpriv.documents import listed, parse_toml, problems, read_file, write_new
 from mpcpriv.errors import UsageError
 
 
@@ -63,10 +63,4 @@ def write_agreement(agreement: Agreement, path: Path) -> None:
     Raises:
         UsageError: the file is there already, or cannot be written.
     """
-    try:
-        with path.open("x", encoding="utf-8") as file:
-            file.write(agreement.to_toml())
-    except FileExistsError:
-        raise UsageError(f"{path}: is there already; choose another name or move it away") from None
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be written ({error.strerror})") from None
+    write_new(path, agreement.to_toml())

@@ -237,28 +237,15 @@ def _write(path: Path, content: bytes, *, force: bool) -> None:
 
 def _member(config: Path) -> tuple[str, Ed25519PrivateKey]:
     """The name in a `party.toml`, and the signing key that it names."""
-    from cryptography.hazmat.primitives import serialization
-    from cryptography.hazmat.primitives.asymmetric import ed25519
-
     from mpcpriv.documents import parse_toml, read_file
+    from mpcpriv.party.config import read_signing_key
 
+    # No more of it: who signs may do so where the member's TLS key is not.
     content = parse_toml(read_file(config, "party's configuration"), str(config))
     name, file = content.get("name"), content.get("signing_key")
     if not isinstance(name, str) or not isinstance(file, str):
         raise UsageError(f"{config}: name and signing_key are needed; make a party with `mpcpriv init`")
-    path = config.parent / file
-    try:
-        private = os.name != "posix" or not path.stat().st_mode & 0o077
-        key = serialization.load_pem_private_key(path.read_bytes(), password=None)
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read ({error.strerror})") from None
-    except (ValueError, TypeError):
-        key, private = None, True
-    if not private:
-        raise UsageError(f"{path}: others than its owner may use this key; run chmod 600 {path}")
-    if not isinstance(key, ed25519.Ed25519PrivateKey):
-        raise UsageError(f"{path}: an unencrypted Ed25519 private key in PEM is needed")
-    return name, key
+    return name, read_signing_key(config.parent / file)
 
 
 def _candidate(folder: Path) -> Candidate:

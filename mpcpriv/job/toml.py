@@ -24,7 +24,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
-from mpcpriv.documents import read_file
+from mpcpriv.documents import read_file, write_new
 from mpcpriv.errors import UsageError
 from mpcpriv.job.model import Job
 
@@ -73,10 +73,4 @@ def write_job(job: Job, path: Path) -> None:
     Raises:
         UsageError: the file is there already, or cannot be written.
     """
-    try:
-        with path.open("x", encoding="utf-8") as file:
-            file.write(job.to_toml())
-    except FileExistsError:
-        raise UsageError(f"{path}: is there already; choose another name or move it away") from None
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be written ({error.strerror})") from None
+    write_new(path, job.to_toml())

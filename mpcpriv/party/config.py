@@ -142,22 +142,29 @@ class Party:
         """
         if self.signing is None:
             raise UsageError(f"{self.path}: signing_key: missing; make a party anew with `mpcpriv init`")
-        try:
-            shared = os.name == "posix" and self.signing.stat().st_mode & 0o077
-            pem = self.signing.read_bytes()
-        except OSError as error:
-            raise UsageError(f"{self.signing}: cannot be read ({error.strerror})") from None
-        if shared:
-            raise UsageError(
-                f"{self.signing}: others than its owner may use this key; run chmod 600 {self.signing}"
-            )
-        try:
-            key = serialization.load_pem_private_key(pem, password=None)
-        except (ValueError, TypeError):
-            raise UsageError(f"{self.signing}: an unencrypted private key in PEM is needed") from None
-        if not isinstance(key, Ed25519PrivateKey):
-            raise UsageError(f"{self.signing}: a signing key is an Ed25519 key")
-        return key
+        return read_signing_key(self.signing)
+
+
+def read_signing_key(path: Path) -> Ed25519PrivateKey:
+    """An Ed25519 private key in PEM.
+
+    Raises:
+        UsageError: it cannot be read, others than its owner may read it, or it is of another kind.
+    """
+    try:
+        shared = os.name == "posix" and path.stat().st_mode & 0o077
+        pem = path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read ({error.strerror})") from None
+    if shared:
+        raise UsageError(f"{path}: others than its owner may use this key; run chmod 600 {path}")
+    try:
+        key = serialization.load_pem_private_key(pem, password=None)
+    except (ValueError, TypeError):
+        raise UsageError(f"{path}: an unencrypted private key in PEM is needed") from None
+    if not isinstance(key, Ed25519PrivateKey):
+        raise UsageError(f"{path}: a signing key is an Ed25519 key")
+    return key
 
 
 def read_party(path: Path) -> Party:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -16,8 +14,8 @@ from mpcpriv.engine import session
 from mpcpriv.engine.encoding import FRACTIONAL_BITS, as_tensor
 from mpcpriv.engine.gradients.function import Function
 from mpcpriv.engine.gradients.graph import HEADROOM
-from mpcpriv.engine.protocol.bounded import BITS, scaled_sigmoid
-from mpcpriv.engine.protocol.piecewise import Piecewise, Polynomial, evaluate, fit, polynomial
+from mpcpriv.engine.protocol.bounded import BITS, pieces_between, scaled_sigmoid
+from mpcpriv.engine.protocol.piecewise import Piecewise, Polynomial, evaluate
 from mpcpriv.engine.protocol.truncate import truncate
 from mpcpriv.engine.tensor import SharedTensor
 from mpcpriv.engine.tensor.arithmetic import scaled
@@ -136,16 +134,8 @@ def _logistic(scale: float) -> Piecewise:
     above = (0.23, 0.7, 1.35, 2.07, 2.72, 3.42, 4.26, 5.35, 6.99, 9.8)
     thresholds = [round(k * 2**FRACTIONAL_BITS) for k in (*(-k for k in reversed(above)), 0.0, *above)]
 
-    def pieces(function: Callable[[np.ndarray], np.ndarray], high: float) -> list[Polynomial]:
-        fitted = [polynomial([0.0], 0, BITS)]
-        for left, right in itertools.pairwise(thresholds):
-            middle = (left + right) // 2
-            low, top = (2.0**-FRACTIONAL_BITS * edge for edge in (2 * middle - right, right))
-            fitted.append(polynomial(fit(function, low, top, 2), middle, BITS))
-        return [*fitted, polynomial([high], 0, BITS)]
-
-    sigmoid = pieces(lambda x: scale / (1 + np.exp(-x)), scale)
-    log = pieces(lambda x: np.log1p(np.exp(-np.abs(x))), 0.0)
+    sigmoid = pieces_between(thresholds, lambda x: scale / (1 + np.exp(-x)), 0.0, scale, 2)
+    log = pieces_between(thresholds, lambda x: np.log1p(np.exp(-np.abs(x))), 0.0, 0.0, 2)
     relu: list[Polynomial] = [[0] if t <= 0 else [0, 1] for t in (*thresholds, 1)]
     return Piecewise.of(thresholds, sigmoid, log, relu)
 

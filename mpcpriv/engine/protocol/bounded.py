@@ -87,12 +87,15 @@ def _symmetric(*knots: float) -> list[float]:
 def _between(knots: Sequence[float], *functions: tuple[Function, float, float], degree: int) -> Piecewise:
     """Each function fitted between neighbouring knots, and its two constants outside them."""
     thresholds = [round(k * 2**FRACTIONAL_BITS) for k in knots]
-    return Piecewise.of(thresholds, *(_pieces(thresholds, *function, degree) for function in functions))
+    return Piecewise.of(
+        thresholds, *(pieces_between(thresholds, *function, degree) for function in functions)
+    )
 
 
-def _pieces(
+def pieces_between(
     thresholds: list[int], function: Function, low: float, high: float, degree: int
 ) -> list[Polynomial]:
+    """A function fitted between neighbouring thresholds, and its two constants outside them."""
     pieces = [polynomial([low], 0, BITS)]
     for left, right in itertools.pairwise(thresholds):
         middle = (left + right) // 2
