@@ -114,7 +114,7 @@ class Site:
         return self.client(wire.SHOW, pb.JobName(job=job))
 
     def settled(self, job: str, patience: float = PATIENCE) -> Any:
-        """The job once it has ended and everybody's word on it is here."""
+        """The job once it has ended; somebody's word on it may still be on its way here."""
         deadline = time.monotonic() + patience
         view = None
         while time.monotonic() < deadline:

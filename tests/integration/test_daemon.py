@@ -182,7 +182,12 @@ def test_a_cancelled_job_has_failed_everywhere(sites: Sites) -> None:
     sites["alice"].client(wire.DECIDE, pb.Verdict(job=job, approve=True))
     sites["alice"].client(wire.CANCEL, pb.Cancellation(job=job, why="wrong column"))
     for site in sites.values():
+        # Another member's word that it has failed may be here before alice's own.
+        deadline = time.monotonic() + 30
         view = site.settled(job)
+        while not view_of(view, "alice").failure and time.monotonic() < deadline:
+            time.sleep(0.05)
+            view = site.show(job)
         assert view.state == pb.FAILED
         assert view_of(view, "alice").failure == "cancelled: wrong column"
     twice = pb.Cancellation(job=job)

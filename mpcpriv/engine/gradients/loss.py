@@ -14,8 +14,8 @@ from mpcpriv.engine import session
 from mpcpriv.engine.encoding import FRACTIONAL_BITS, as_tensor
 from mpcpriv.engine.gradients.function import Function
 from mpcpriv.engine.gradients.graph import HEADROOM
-from mpcpriv.engine.protocol.bounded import BITS, pieces_between, scaled_sigmoid
-from mpcpriv.engine.protocol.piecewise import Piecewise, Polynomial, evaluate
+from mpcpriv.engine.protocol.bounded import BITS, ERROR, scaled_sigmoid
+from mpcpriv.engine.protocol.piecewise import Limited, Piecewise, evaluate, limited, rectifier
 from mpcpriv.engine.protocol.truncate import truncate
 from mpcpriv.engine.tensor import SharedTensor
 from mpcpriv.engine.tensor.arithmetic import scaled
@@ -131,13 +131,10 @@ class BinaryCrossEntropyWithLogits(Loss):
 @cache
 def _logistic(scale: float) -> Piecewise:
     """scale / (1 + e^-x) and ln(1 + e^-abs(x)) with `BITS` fractional bits, and max(x, 0); off by 1e-4."""
-    above = (0.23, 0.7, 1.35, 2.07, 2.72, 3.42, 4.26, 5.35, 6.99, 9.8)
-    thresholds = [round(k * 2**FRACTIONAL_BITS) for k in (*(-k for k in reversed(above)), 0.0, *above)]
-
-    sigmoid = pieces_between(thresholds, lambda x: scale / (1 + np.exp(-x)), 0.0, scale, 2)
-    log = pieces_between(thresholds, lambda x: np.log1p(np.exp(-np.abs(x))), 0.0, 0.0, 2)
-    relu: list[Polynomial] = [[0] if t <= 0 else [0, 1] for t in (*thresholds, 1)]
-    return Piecewise.of(thresholds, sigmoid, log, relu)
+    sigmoid = Limited(lambda x: scale / (1 + np.exp(-x)), 0.0, scale)
+    log = Limited(lambda x: np.log1p(np.exp(-np.abs(x))), 0.0, 0.0)
+    thresholds, pieces = limited([sigmoid, log], degree=3, bits=BITS, error=ERROR, through=[0])
+    return Piecewise.of(thresholds, *pieces, rectifier(thresholds))
 
 
 class CrossEntropy(Loss):

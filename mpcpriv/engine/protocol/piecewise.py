@@ -13,6 +13,7 @@ Mixed-Mode and Fixed-Point Secure Computation", EUROCRYPT 2021, there for two pa
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ from mpcpriv.engine.protocol.compare import compare
 from mpcpriv.engine.session import Session
 
 _RING = 1 << 64
+_UNIT = 2.0**-FRACTIONAL_BITS
+_ANGLES = np.pi * (np.arange(64) + 0.5) / 64
 Curve = Callable[[np.ndarray], np.ndarray]
 Polynomial = list[int]
 """Coefficients in Z_2^64 of a ring element x, constant term first."""
@@ -88,6 +91,11 @@ RELU = Piecewise.of([0], [[0], [0, 1]], [[0], [1]])
 """max(x, 0), and [x >= 0]."""
 
 
+def rectifier(thresholds: Sequence[int]) -> list[Polynomial]:
+    """The pieces of max(x, 0) between increasing thresholds, 0 among them."""
+    return [[0] if t <= 0 else [0, 1] for t in (*thresholds, 1)]
+
+
 def polynomial(coefficients: Sequence[float], origin: int, bits: int) -> Polynomial:
     """A polynomial of reals as one of ring elements, with `bits` fractional bits.
 
@@ -111,50 +119,100 @@ def fit(function: Curve, low: float, high: float, degree: int) -> list[float]:
     return [float(c) for c in fitted]
 
 
+@dataclass(frozen=True)
+class Limited:
+    """A real function that is constant far from zero, but for a small error.
+
+    Attributes:
+        curve: the function, of float64 arrays.
+        low, high: its limits towards minus and plus infinity.
+    """
+
+    curve: Curve
+    low: float
+    high: float
+
+
+def limited(
+    functions: Sequence[Limited], *, degree: int, bits: int, error: float, through: Sequence[int] = ()
+) -> tuple[list[int], list[list[Polynomial]]]:
+    """Few common thresholds between which each function is a polynomial, and by function all pieces.
+
+    Args:
+        functions: of a value with 16 fractional bits.
+        degree: of the polynomials, up to 3.
+        bits: fractional bits of their values.
+        error: the most that any may be off by, at any x.
+        through: ring elements that have to be among the thresholds.
+    """
+    stops = sorted({-_reach(functions, -1, error), *through, _reach(functions, 1, error)})
+    curves = [function.curve for function in functions]
+    thresholds = stops[:1]
+    for start, end in itertools.pairwise(stops):
+        thresholds += knots(curves, start, end, degree=degree, bits=bits, error=error)[1:]
+    pieces = [
+        [
+            polynomial([function.low], 0, bits),
+            *(fitted(function.curve, *edges, degree, bits) for edges in itertools.pairwise(thresholds)),
+            polynomial([function.high], 0, bits),
+        ]
+        for function in functions
+    ]
+    return thresholds, pieces
+
+
 def knots(
     curves: Sequence[Curve], start: int, end: int, *, degree: int, bits: int, error: float
 ) -> list[int]:
-    """Ring elements from `start` to `end`, both included, going up or down: each piece between two
-    neighbours is as long as it can be for `fitted` to be within the error of every curve.
-
-    Args:
-        curves: of x in reals, where ring elements have 16 fractional bits.
-        degree, bits: as `fitted` will be given.
+    """Ring elements from `start` up to `end`, both included: each piece between two neighbours is as long
+    as it can be for `fitted` to be within the error of every curve.
     """
-    found, step = [start], 1 if end >= start else -1
-    while found[-1] != end:
-        near, far = 1, abs(end - found[-1])  # one unit is one value: it is fitted whatever the curve
+    found = [start]
+    while found[-1] < end:
+        near, far = found[-1] + 1, end  # one unit is one value: it is fitted whatever the curve
         while near < far:
             middle = (near + far + 1) // 2
-            last = found[-1] + step * middle
-            if all(_off(curve, found[-1], last, degree, bits) <= error for curve in curves):
+            if all(_fitted(curve, found[-1], middle, degree, bits)[1] <= error for curve in curves):
                 near = middle
             else:
                 far = middle - 1
-        found.append(found[-1] + step * near)
+        found.append(near)
     return found
 
 
 def fitted(curve: Curve, left: int, right: int, degree: int, bits: int) -> Polynomial:
     """The polynomial between two ring elements with 16 fractional bits, with values of `bits`."""
+    coefficients, _ = _fitted(curve, left, right, degree, bits)
+    return polynomial(coefficients, (left + right) // 2, bits)
+
+
+def _fitted(curve: Curve, left: int, right: int, degree: int, bits: int) -> tuple[list[float], float]:
+    """Coefficients around the middle, as `polynomial` takes them, and the largest error.
+
+    The leading coefficient has the fewest bits: it is rounded first, and the others are fitted to what
+    it leaves (least squares at Chebyshev nodes, near-minimax).
+    """
     if right - left == 1:  # a single value
-        return polynomial([float(curve(np.array(left * 2.0**-FRACTIONAL_BITS)))], left, bits)
-    middle = (left + right) // 2
-    low, high = (2.0**-FRACTIONAL_BITS * edge for edge in (left, right))
-    # The polynomial's origin is a ring element, the middle of the fit may be half of one further.
-    shift = np.polynomial.Polynomial([middle * 2.0**-FRACTIONAL_BITS - (low + high) / 2, 1.0])
-    shifted = np.polynomial.Polynomial(fit(curve, low, high, degree))(shift)
-    return polynomial([float(c) for c in shifted.coef], middle, bits)
+        return [float(curve(np.array(left * _UNIT))), *[0.0] * degree], 0.0
+    middle, half = (left + right) // 2 * _UNIT, (right - left) / 2 * _UNIT
+    u = (left + right) / 2 * _UNIT - middle + half * np.cos(_ANGLES)
+    rest = curve(middle + u)
+    coefficients = [0.0] * (degree + 1)
+    for power in range(degree, -1, -1):
+        best = float(np.mean(rest * np.cos(power * _ANGLES))) * (2 / half) ** power
+        step = 2.0 ** (FRACTIONAL_BITS * power - bits)
+        coefficients[power] = round(best / step) * step
+        rest = rest - coefficients[power] * u**power
+    return coefficients, float(np.abs(rest).max())
 
 
-def _off(curve: Curve, one: int, other: int, degree: int, bits: int) -> float:
-    """The worst error between two ring elements: that of the fit, and of its rounded coefficients."""
-    low, high = sorted(2.0**-FRACTIONAL_BITS * edge for edge in (one, other))
-    u = np.linspace(low, high, 65)[1:-1]
-    values = np.polynomial.polynomial.polyval(u - (low + high) / 2, fit(curve, low, high, degree))
-    half = (high - low) / 2
-    rounded = sum(2.0 ** (FRACTIONAL_BITS * j - bits - 1) * half**j for j in range(degree + 1))
-    return float(np.abs(values - curve(u)).max()) + rounded
+def _reach(functions: Sequence[Limited], sign: int, error: float) -> int:
+    """From where on every function is as near to its limit as the error allows, as an encoded distance."""
+    distance = np.arange(1, 64 * 64) / 64
+    limits = [(f.curve, f.low if sign < 0 else f.high) for f in functions]
+    far = np.max([np.abs(curve(sign * distance) - limit) for curve, limit in limits], axis=0)
+    outside = np.flatnonzero(far > error)
+    return round(float(distance[outside[-1] + 1]) * 2**FRACTIONAL_BITS) if outside.size else 0
 
 
 @njit(cache=True, nogil=True)

@@ -6,7 +6,6 @@ only the rest is truncated: five rounds. The slope, bounded too, costs no furthe
 
 from __future__ import annotations
 
-import itertools
 import math
 from dataclasses import dataclass
 from functools import cache
@@ -16,15 +15,7 @@ import numpy as np
 import torch
 
 from mpcpriv.engine.encoding import FRACTIONAL_BITS
-from mpcpriv.engine.protocol.piecewise import (
-    Curve,
-    Piecewise,
-    Polynomial,
-    evaluate,
-    fitted,
-    knots,
-    polynomial,
-)
+from mpcpriv.engine.protocol.piecewise import Curve, Limited, Piecewise, evaluate, limited, rectifier
 from mpcpriv.engine.protocol.truncate import truncate
 from mpcpriv.engine.session import Session
 
@@ -73,33 +64,14 @@ def rectify_with_slope(
 
 @cache
 def _pieces(function: Rectifier, with_slope: bool) -> Piecewise:
-    """The rest, perhaps the slope, and max(x, 0): thresholds at 0 and as few others as the error allows."""
+    """The rest, perhaps the slope, and max(x, 0)."""
 
     def rest(x: np.ndarray) -> Any:
         return function.value(x) - np.maximum(x, 0)
 
-    limited = [(rest, function.lowest, 0.0)] + ([(function.slope, 0.0, 1.0)] if with_slope else [])
-    curves = [curve for curve, _, _ in limited]
-    left, right = (
-        knots(curves, 0, sign * _reach(limited, sign), degree=_DEGREE, bits=_BITS, error=_ERROR)
-        for sign in (-1, 1)
-    )
-    thresholds = [*reversed(left), *right[1:]]
-    tables: list[list[Polynomial]] = []
-    for curve, low, high in limited:
-        inner = [fitted(curve, *edges, _DEGREE, _BITS) for edges in itertools.pairwise(thresholds)]
-        tables.append([polynomial([low], 0, _BITS), *inner, polynomial([high], 0, _BITS)])
-    tables.append([[0] if t <= 0 else [0, 1] for t in (*thresholds, 1)])
-    return Piecewise.of(thresholds, *tables)
-
-
-def _reach(limited: list[tuple[Curve, float, float]], sign: int) -> int:
-    """From where on every curve is as near to its limit as the error allows, as an encoded distance."""
-    distance = np.arange(1, 64 * 64) / 64
-    limits = [(curve, low if sign < 0 else high) for curve, low, high in limited]
-    far = np.max([np.abs(curve(sign * distance) - limit) for curve, limit in limits], axis=0)
-    outside = np.flatnonzero(far > _ERROR)
-    return round(float(distance[outside[-1] + 1]) * 2**FRACTIONAL_BITS) if outside.size else 0
+    bounded = [Limited(rest, function.lowest, 0.0)] + [Limited(function.slope, 0.0, 1.0)] * with_slope
+    thresholds, pieces = limited(bounded, degree=_DEGREE, bits=_BITS, error=_ERROR, through=[0])
+    return Piecewise.of(thresholds, *pieces, rectifier(thresholds))
 
 
 def _normal(x: np.ndarray) -> Any:
