@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from mpcpriv.analyses.outline import Outline
+    from mpcpriv.analyses.query import Query
     from mpcpriv.analyses.table import Table
     from mpcpriv.documents import Document
     from mpcpriv.engine.tensor import SharedTensor
@@ -34,24 +36,29 @@ class Context:
 
 
 @dataclass(frozen=True)
-class Output:
-    """A shared result, and what the recipients make of it once it is open.
+class Asked:
+    """What is public of a job that is computed: all that reading its result takes, and no share.
 
     Attributes:
-        shared: a vector, opened to the recipients.
-        read: the opened numbers, float64, in the units of the data; a function of them and of what is public.
+        parameters: an instance of the analysis's `parameters`.
+        tables: by data set, in the order of the job, what is public of it.
     """
 
-    shared: SharedTensor
-    read: Callable[[np.ndarray], Plain]
+    parameters: Any
+    tables: Mapping[str, Outline]
 
 
-Outputs = Mapping[str, Output | Plain]
-"""By name: a shared result, or something that is public anyway, such as the number of rows."""
+Opened = Mapping[str, "np.ndarray"]
+"""By name, what was opened: vectors of float64, as they were shared."""
+
+Answer = Mapping[str, Plain]
+"""By name, what the recipients are told."""
 
 
 class Analysis(Protocol):
     """A plug-in.
+
+    A daemon imports it to read results: what takes long to import (torch, the engine) is imported in `run`.
 
     Attributes:
         name: as jobs and agreements say it.
@@ -75,7 +82,7 @@ class Analysis(Protocol):
     def outputs(self, job: Job) -> Mapping[str, str]:
         """By name, what the recipients learn, in plain words."""
 
-    def run(self, ctx: Context, inputs: Mapping[str, Table], parameters: Any) -> Outputs:
+    def run(self, ctx: Context, inputs: Mapping[str, Table], parameters: Any) -> Mapping[str, SharedTensor]:
         """Computes, on shares; all parties run it alike, and nothing is opened.
 
         Args:
@@ -83,7 +90,30 @@ class Analysis(Protocol):
             inputs: by data set, in the order of the job.
             parameters: an instance of `parameters`.
 
+        Returns:
+            by name, the vectors that are opened to the recipients.
+
         Raises:
             UsageError: the inputs are not such as it needs; raised before anything is sent.
             RangeError: within the agreed bounds, a value could leave the ring.
+        """
+
+    def read(self, asked: Asked, opened: Opened) -> Answer:
+        """What the recipients are told: a function of the opened numbers and of what is public.
+
+        Args:
+            asked: what is public.
+            opened: what `run` returned, opened.
+        """
+
+
+@runtime_checkable
+class Private(Analysis, Protocol):
+    """An analysis whose result can be released with differential privacy: it is a sum over rows."""
+
+    def query(self, asked: Asked) -> Query:
+        """The sum.
+
+        Raises:
+            UsageError: of such inputs there is none.
         """

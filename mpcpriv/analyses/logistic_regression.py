@@ -8,19 +8,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import numpy as np
-import torch
 from pydantic import Field
 
-from mpcpriv.analyses.analysis import Context, Output, Outputs
-from mpcpriv.analyses.table import Column, Table, together
+from mpcpriv.agreement.model import ColumnTerms
+from mpcpriv.analyses.analysis import Answer, Asked, Context, Opened
+from mpcpriv.analyses.outline import together
+from mpcpriv.data.scale import Scale
 from mpcpriv.documents import Document
-from mpcpriv.engine.tensor import SharedTensor
 from mpcpriv.errors import UsageError
 from mpcpriv.job.model import Column as ColumnName
 from mpcpriv.job.model import Job
+
+if TYPE_CHECKING:
+    from mpcpriv.analyses.table import Table
+    from mpcpriv.engine.tensor import SharedTensor
 
 _ROWS: Final = 27
 """Gradient and Hessian are held as if there were about so many rows, whatever there are: then they and the
@@ -71,6 +75,10 @@ def train(
     Returns:
         the weights (d + 1,), the intercept last; and (1,), whether the last step left them where they were.
     """
+    import torch
+
+    from mpcpriv.engine.tensor import SharedTensor
+
     rows, columns = x.shape
     unit = 2.0 ** round(math.log2(rows / _ROWS))
     # Interval arithmetic multiplies ends that never meet, and would refuse what follows. What holds instead:
@@ -119,6 +127,8 @@ def _improved(inverse: SharedTensor, matrix: SharedTensor) -> SharedTensor:
 
 def fold(weights: SharedTensor, mean: SharedTensor, per_spread: SharedTensor) -> SharedTensor:
     """The same model, (d + 1,), for features that are not standardised: means and spreads stay secret."""
+    from mpcpriv.engine.tensor import SharedTensor
+
     coefficients = weights[:-1] * per_spread
     intercept = weights[-1:] - (coefficients * mean).sum().reshape(1)
     folded: SharedTensor = SharedTensor.cat([coefficients, intercept])
@@ -174,48 +184,54 @@ parameters = { target = "ill", steps = 10, penalty = 1.0 }
             "converged": "whether (1) or not (0) the last step left every coefficient where it was",
         }
 
-    def run(self, ctx: Context, inputs: Mapping[str, Table], parameters: Parameters) -> Outputs:
+    def run(
+        self, ctx: Context, inputs: Mapping[str, Table], parameters: Parameters
+    ) -> Mapping[str, SharedTensor]:
         """See `Analysis.run`."""
-        table, _ = together(inputs)
-        target, features = _roles(table, parameters.target)
-        centre = np.array([column.scale.centre for column in features])
-        unit = np.array([column.scale.unit for column in features])
-        x, mean, per_spread = standardise(SharedTensor.stack([one.shared for one in features], dim=1))
+        from mpcpriv.analyses.table import together as put_together
+        from mpcpriv.engine.tensor import SharedTensor
+
+        _roles(together({name: one.outline for name, one in inputs.items()})[0].columns, parameters.target)
+        columns = dict(put_together(inputs)[0].columns)
+        target = columns.pop(parameters.target)
+        x, mean, per_spread = standardise(SharedTensor.stack([one.shared for one in columns.values()], dim=1))
         weights, converged = train(x, target.shared, parameters.steps, parameters.penalty, ctx.steps)
-        model = fold(weights, mean, per_spread)
+        return {"model": fold(weights, mean, per_spread), "converged": converged}
 
-        def intercept(opened: np.ndarray) -> float:
-            return float(opened[-1] - opened[:-1] / unit @ centre)
-
+    def read(self, asked: Asked, opened: Opened) -> Answer:
+        """See `Analysis.read`."""
+        whole, _ = together(asked.tables)
+        features = _roles(whole.columns, asked.parameters.target)
+        scales = [Scale.of(column) for column in features.values()]
+        centre, unit = np.array([one.centre for one in scales]), np.array([one.unit for one in scales])
+        coefficients = opened["model"][:-1] / unit
         return {
-            "rows": table.rows,
-            "features": [column.terms.name for column in features],
-            "coefficients": Output(model[:-1], lambda opened: list((opened / unit).tolist())),
-            "intercept": Output(model, intercept),
-            "iterations": parameters.steps,
-            "converged": Output(converged, lambda opened: int(opened[0])),
+            "rows": whole.rows,
+            "features": list(features),
+            "coefficients": coefficients.tolist(),
+            "intercept": float(opened["model"][-1] - coefficients @ centre),
+            "iterations": asked.parameters.steps,
+            "converged": int(opened["converged"][0]),
         }
 
 
-def _roles(table: Table, name: str) -> tuple[Column, list[Column]]:
-    """The target and the features."""
-    if name not in table.columns:
-        raise UsageError(
-            f"logistic-regression: target {name!r} is none of the columns {', '.join(table.columns)}"
-        )
-    target = table.columns[name]
-    two = target.terms.type == "category" and len(target.terms.categories or []) == 2
-    if target.terms.type != "boolean" and not two:
+def _roles(columns: Mapping[str, ColumnTerms], name: str) -> dict[str, ColumnTerms]:
+    """The features, where the target can be one."""
+    if name not in columns:
+        raise UsageError(f"logistic-regression: target {name!r} is none of the columns {', '.join(columns)}")
+    target = columns[name]
+    two = target.type == "category" and len(target.categories or []) == 2
+    if target.type != "boolean" and not two:
         raise UsageError(f"logistic-regression: target {name!r} must be a boolean, or a category of two")
-    features = [column for other, column in table.columns.items() if other != name]
-    for column in features:
-        if column.terms.type == "category":
+    features = {other: column for other, column in columns.items() if other != name}
+    for feature, column in features.items():
+        if column.type == "category":
             raise UsageError(
-                f"logistic-regression: column {column.terms.name!r} is a category; give a boolean for each"
+                f"logistic-regression: column {feature!r} is a category; give a boolean for each"
             )
     if not features:
         raise UsageError("logistic-regression: there is no column but the target; name features, too")
-    return target, features
+    return features
 
 
 ANALYSIS: Final = LogisticRegression()

@@ -41,7 +41,7 @@ def _declared() -> Mapping[str, EntryPoint]:
 
 
 def find(name: str) -> Analysis:
-    """The analysis of this name; its code is imported, and torch with it.
+    """The analysis of this name; its code is imported.
 
     Raises:
         UsageError: there is none, or its package is broken.
@@ -49,9 +49,12 @@ def find(name: str) -> Analysis:
     declared = _declared()
     if name not in declared:
         raise UsageError(f"analysis {name!r}: not installed; there are {', '.join(declared)}")
-    engine.activate()  # an analysis imports tensors, and those CrypTen
     try:
-        analysis: Analysis = declared[name].load()
+        try:
+            analysis: Analysis = declared[name].load()
+        except ImportError:  # it imports tensors as it is imported, and those CrypTen
+            engine.activate()
+            analysis = declared[name].load()
     except (ImportError, AttributeError) as error:
         raise UsageError(
             f"analysis {name}: {declared[name].value} cannot be imported ({error}); reinstall its package"

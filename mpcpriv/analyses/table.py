@@ -1,29 +1,18 @@
-"""Shared tables: one shared tensor per column, and how those of several owners go together.
-
-Two ways only, and the columns' names say which:
-
-- **rows split**: all tables have the same columns; one table's rows stand below the other's.
-- **columns split**: no two tables share a column's name, and all have as many rows: row i of each is about
-  the same person. The owners have put them in that order; nothing here can check it.
-
-Anything else is refused.
-"""
+"""Shared tables: one shared tensor per column."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
 
 from mpcpriv.agreement.model import ColumnTerms, Dataset
+from mpcpriv.analyses import outline
+from mpcpriv.analyses.outline import Outline, Split
 from mpcpriv.data.scale import Scale
 from mpcpriv.engine.tensor import SharedTensor
-from mpcpriv.errors import UsageError
-
-Split = Literal["one table", "rows split", "columns split"]
 
 
 @dataclass(frozen=True)
@@ -55,6 +44,11 @@ class Table:
     unit: str
     columns: Mapping[str, Column]
 
+    @property
+    def outline(self) -> Outline:
+        """What is public of it."""
+        return Outline(self.rows, self.unit, {name: column.terms for name, column in self.columns.items()})
+
 
 def share(
     dataset: Dataset, columns: Sequence[str], rows: int, owner: int, own: Mapping[str, np.ndarray] | None
@@ -84,51 +78,16 @@ def share(
 
 
 def together(inputs: Mapping[str, Table]) -> tuple[Table, Split]:
-    """All tables as one.
+    """All tables as one: see `outline`.
 
     Raises:
         UsageError: the tables go together in neither way.
     """
     tables = list(inputs.values())
-    first = tables[0]
-    if len(tables) == 1:
-        return first, "one table"
-    if len({table.unit for table in tables}) > 1:
-        raise UsageError(
-            f"data sets {', '.join(inputs)}: their rows are about different things "
-            f"({', '.join(table.unit for table in tables)}) and cannot be put together"
-        )
-    names = [set(table.columns) for table in tables]
-    if all(one == names[0] for one in names):
-        rows = sum(table.rows for table in tables)
-        columns = {name: _below(name, [table.columns[name] for table in tables]) for name in first.columns}
-        return Table(rows, first.unit, columns), "rows split"
-    if len(set().union(*names)) < sum(map(len, names)):
-        raise UsageError(
-            f"data sets {', '.join(inputs)}: some of their columns have the same names and some have not; "
-            "name the same columns of each (rows split), or different ones (columns split)"
-        )
-    if len({table.rows for table in tables}) > 1:
-        counts = ", ".join(f"{name} {table.rows}" for name, table in inputs.items())
-        raise UsageError(
-            f"data sets with different columns have different numbers of rows ({counts}); row i of each "
-            "must be about the same person"
-        )
-    columns = {name: column for table in tables for name, column in table.columns.items()}
-    return Table(first.rows, first.unit, columns), "columns split"
-
-
-def _below(name: str, columns: Sequence[Column]) -> Column:
-    """One column of all."""
-    terms = columns[0].terms
-    for other in columns[1:]:
-        if (other.terms.type, other.terms.categories) != (terms.type, terms.categories):
-            raise UsageError(
-                f"column {name!r}: the data sets have it with different types or categories; what it means "
-                "must be the same in all"
-            )
-    if any(column.scale != columns[0].scale for column in columns):
-        raise UsageError(
-            f"column {name!r}: the data sets have different bounds for it; agree on the same for all"
-        )
-    return Column(terms, columns[0].scale, SharedTensor.cat([column.shared for column in columns]))
+    whole, split = outline.together({name: table.outline for name, table in inputs.items()})
+    columns = {}
+    for name in whole.columns:
+        parts = [table.columns[name] for table in tables if name in table.columns]
+        shared = parts[0].shared if len(parts) == 1 else SharedTensor.cat([part.shared for part in parts])
+        columns[name] = Column(parts[0].terms, parts[0].scale, shared)
+    return Table(whole.rows, whole.unit, columns), split

@@ -1,0 +1,91 @@
+"""What is public of a table, and how the tables of several owners go together. No torch here.
+
+Two ways only, and the columns' names say which:
+
+- **rows split**: all tables have the same columns; one table's rows stand below the other's.
+- **columns split**: no two tables share a column's name, and all have as many rows: row i of each is about
+  the same person. The owners have put them in that order; nothing here can check it.
+
+Anything else is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from mpcpriv.agreement.model import ColumnTerms, Dataset
+from mpcpriv.errors import UsageError
+
+Split = Literal["one table", "rows split", "columns split"]
+
+
+@dataclass(frozen=True)
+class Outline:
+    """What is public of a table.
+
+    Attributes:
+        rows: how many.
+        unit: whom a row is about.
+        columns: by name, in the order of the job, their terms.
+    """
+
+    rows: int
+    unit: str
+    columns: Mapping[str, ColumnTerms]
+
+    @classmethod
+    def of(cls, dataset: Dataset, columns: Sequence[str], rows: int) -> Outline:
+        """Of some columns of a data set."""
+        known = {column.name: column for column in dataset.columns}
+        return cls(rows, dataset.privacy_unit, {name: known[name] for name in columns})
+
+
+def together(tables: Mapping[str, Outline]) -> tuple[Outline, Split]:
+    """All tables as one.
+
+    Raises:
+        UsageError: the tables go together in neither way.
+    """
+    outlines = list(tables.values())
+    first = outlines[0]
+    if len(outlines) == 1:
+        return first, "one table"
+    if len({table.unit for table in outlines}) > 1:
+        raise UsageError(
+            f"data sets {', '.join(tables)}: their rows are about different things "
+            f"({', '.join(table.unit for table in outlines)}) and cannot be put together"
+        )
+    names = [set(table.columns) for table in outlines]
+    if all(one == names[0] for one in names):
+        for name in first.columns:
+            _alike(name, [table.columns[name] for table in outlines])
+        return Outline(sum(table.rows for table in outlines), first.unit, first.columns), "rows split"
+    if len(set().union(*names)) < sum(map(len, names)):
+        raise UsageError(
+            f"data sets {', '.join(tables)}: some of their columns have the same names and some have not; "
+            "name the same columns of each (rows split), or different ones (columns split)"
+        )
+    if len({table.rows for table in outlines}) > 1:
+        counts = ", ".join(f"{name} {table.rows}" for name, table in tables.items())
+        raise UsageError(
+            f"data sets with different columns have different numbers of rows ({counts}); row i of each "
+            "must be about the same person"
+        )
+    columns = {name: column for table in outlines for name, column in table.columns.items()}
+    return Outline(first.rows, first.unit, columns), "columns split"
+
+
+def _alike(name: str, columns: Sequence[ColumnTerms]) -> None:
+    terms = columns[0]
+    for other in columns[1:]:
+        if (other.type, other.categories) != (terms.type, terms.categories):
+            raise UsageError(
+                f"column {name!r}: the data sets have it with different types or categories; what it means "
+                "must be the same in all"
+            )
+        if (other.low, other.high) != (terms.low, terms.high):
+            raise UsageError(
+                f"column {name!r}: the data sets have different bounds for it; agree on the same for all"
+            )

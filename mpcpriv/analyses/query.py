@@ -1,0 +1,109 @@
+"""A sum over rows of vectors of whole numbers: what can be released with differential privacy.
+
+Each owner computes its own rows' contributions and clips them, in the clear, before anything is shared;
+from there on nothing but additions happens until the noise is in. So how much one row can change the sum is
+known beforehand, in whole numbers, from the clipping alone, and whatever `contributions` returns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from mpcpriv.analyses.analysis import Answer
+from mpcpriv.errors import RangeError, UsageError
+from mpcpriv.privacy.mechanism import Sensitivity
+
+_CHUNK: Final = 1 << 16
+"""Rows whose contributions are held at once."""
+_MOST: Final = 1 << 62
+"""No sum over rows may reach this: noise comes on top, in 64 bits."""
+
+
+@dataclass(frozen=True)
+class Noised:
+    """What was opened of a query.
+
+    Attributes:
+        values: int64 (d,), the sums with their noise.
+        deviation: of the noise in each, its standard deviation; 0 where it was released without.
+    """
+
+    values: np.ndarray
+    deviation: float
+
+
+@dataclass(frozen=True)
+class Query:
+    """The sum over all rows of d whole numbers each.
+
+    Attributes:
+        low, high: int64 (d,): each number of a row is clipped to these.
+        contributions: of one owner's columns (by name, (rows,) each) the numbers, (rows, d); columns that
+            others own are not there, and what depends on them is 0.
+        read: what the recipients are told of it.
+        l1, l2_squared: the most that a row's numbers may have as a norm, where that is less than `low` and
+            `high` allow; a row beyond it counts as zeros.
+    """
+
+    low: np.ndarray
+    high: np.ndarray
+    contributions: Callable[[Mapping[str, np.ndarray]], np.ndarray]
+    read: Callable[[Noised], Answer]
+    l1: int | None = None
+    l2_squared: int | None = None
+
+    @property
+    def size(self) -> int:
+        """How many sums there are."""
+        return len(self.low)
+
+    def sensitivity(self) -> Sensitivity:
+        """The largest norms of what one row contributes."""
+        largest = [max(abs(int(low)), abs(int(high))) for low, high in zip(self.low, self.high, strict=True)]
+        l1, l2_squared = sum(largest), sum(one * one for one in largest)
+        if self.l1 is not None:
+            l1 = min(l1, self.l1)
+            # Of whole numbers whose magnitudes add up to l1, the squares add up to at most max * l1.
+            l2_squared = min(l2_squared, max(largest, default=0) * l1)
+        if self.l2_squared is not None:
+            l2_squared = min(l2_squared, self.l2_squared)
+        return Sensitivity(l1, l2_squared, max(largest, default=0))
+
+    def total(self, columns: Mapping[str, np.ndarray]) -> np.ndarray:
+        """The sum over one owner's rows, int64 (d,), of contributions that are clipped here.
+
+        Raises:
+            UsageError: `contributions` does not return (rows, d) whole numbers.
+            RangeError: the sum could leave the ring.
+        """
+        rows = len(next(iter(columns.values())))
+        if rows * self.sensitivity().linf >= _MOST:
+            raise RangeError(
+                f"a sum over {rows} rows of up to {self.sensitivity().linf} each leaves the ring"
+            )
+        total = np.zeros(self.size, dtype=np.int64)
+        for start in range(0, rows, _CHUNK):
+            part = {name: values[start : start + _CHUNK] for name, values in columns.items()}
+            found = self.contributions(part)
+            expected = (min(_CHUNK, rows - start), self.size)
+            if found.shape != expected or found.dtype != np.int64:
+                raise UsageError(
+                    f"the analysis contributes {found.dtype} {found.shape} where int64 {expected} was declared"
+                )
+            total += self._clipped(found).sum(0)
+        return total
+
+    def _clipped(self, found: np.ndarray) -> np.ndarray:
+        clipped = np.clip(found, self.low, self.high)
+        # Python's integers: squares of 2^32 and more must not wrap.
+        if self.l1 is not None:
+            clipped = clipped * (np.abs(clipped).sum(1) <= self.l1)[:, None]
+        if self.l2_squared is not None:
+            norms = np.square(clipped.astype(object)).sum(1)
+            clipped = clipped * (norms <= self.l2_squared).astype(np.int64)[:, None]
+        result: np.ndarray = clipped
+        return result
