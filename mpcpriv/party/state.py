@@ -23,6 +23,7 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 
 from mpcpriv.errors import MpcprivError, UsageError
 from mpcpriv.party.records import Record, SignedRecord
+from mpcpriv.privacy.ledger import Ledger
 
 _META: Final = sa.MetaData()
 _agreements: Final = sa.Table(
@@ -130,6 +131,11 @@ class State:
     def close(self) -> None:
         """Lets go of the database."""
         self._engine.dispose()
+
+    @property
+    def ledger(self) -> Ledger:
+        """What was spent of the budgets, in the same database."""
+        return Ledger(self._engine)
 
     # -- agreements
 
