@@ -116,6 +116,11 @@ class Session:
         """Binds a step that sends nothing (such as sharing an input) to all that follows."""
         self._history.update(f"{operation} {[tuple(s) for s in shapes]};".encode())
 
+    @property
+    def transcript(self) -> str:
+        """SHA-256, in hexadecimal, of the operations and shapes so far: the same at all parties."""
+        return self._history.hexdigest()
+
     def zero_share(self, shape: tuple[int, ...], group: Group = "sum") -> torch.Tensor:
         """A fresh share of zero, from a key with *every* other party; nothing is sent.
 

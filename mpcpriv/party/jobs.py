@@ -1,4 +1,4 @@
-"""A party's part in a job: admits it once more, shares its own columns, runs the analysis, releases."""
+"""A party's part in a job: admits it once more, shares its own columns, runs the analysis, seals its share."""
 
 from __future__ import annotations
 
@@ -21,10 +21,12 @@ from mpcpriv.transport.base import Transport
 
 if TYPE_CHECKING:
     import numpy as np
+    import torch
 
+    from mpcpriv.analyses.query import Query
     from mpcpriv.engine.loop import Watcher
     from mpcpriv.engine.session import Session
-    from mpcpriv.release import Result
+    from mpcpriv.release import Layout, Sealed
 
 Columns = Mapping[str, "np.ndarray"]
 
@@ -34,27 +36,29 @@ SALT_BYTES = 32
 
 @dataclass(frozen=True)
 class RunReport:
-    """What a party has when a job has ended.
+    """What a computing party has when its worker has ended.
 
     Attributes:
-        result: canonical JSON at a recipient, None elsewhere.
-        output_digest: SHA-256 of the result at a recipient, None elsewhere; it may be shown to everybody,
-            since the result holds a salt that only recipients know.
+        rows: by data set, how many rows it has; told by the owners.
+        layout: what the share holds.
+        share: this party's share of the result, `release.Sealed.content`; it may leave once all parties have
+            committed to theirs.
+        transcript: SHA-256 of what was done, in hexadecimal; the same at all parties.
         input_digest: SHA-256 over `input_salt` and this party's columns. With the salt it proves later which
             table was used; shown without the salt it tells nobody anything.
         input_salt: 32 bytes in hexadecimal; for this party alone.
-        statement: what was released to whom, in a sentence.
         rounds: times that this party waited for the others.
         sent: bytes to the other parties.
         dealt: bytes of correlated randomness from the dealer.
         seconds: from joining to the end.
     """
 
-    result: bytes | None
-    output_digest: str | None
+    rows: Mapping[str, int]
+    layout: tuple[Layout, ...]
+    share: bytes = field(repr=False)
+    transcript: str
     input_digest: str
     input_salt: str = field(repr=False)
-    statement: str
     rounds: int
     sent: int
     dealt: int
@@ -141,13 +145,14 @@ class JobProgram:
         salt = secrets.token_bytes(SALT_BYTES)
         session = engine.join(transport)
         session.progress = getattr(self, "_watcher", session.progress)
-        result, statement = compute(session, admitted, analysis, own)
+        rows, sealed = compute(session, admitted, analysis, own)
         report = RunReport(
-            result=result.canonical() if result else None,
-            output_digest=result.digest() if result else None,
+            rows=rows,
+            layout=sealed.layout,
+            share=sealed.content,
+            transcript=session.transcript,
             input_digest=input_digest(own, salt),
             input_salt=salt.hex(),
-            statement=statement,
             rounds=session.cost.rounds,
             sent=session.cost.sent,
             dealt=session.correlations.received,
@@ -159,7 +164,7 @@ class JobProgram:
 
 def compute(
     session: Session, admitted: AdmittedJob, analysis: analyses.Analysis, own: Mapping[str, Columns]
-) -> tuple[Result | None, str]:
+) -> tuple[Mapping[str, int], Sealed]:
     """What all parties do alike, in a plan as in earnest.
 
     The number of rows of each data set is told to all parties, and checked by all of them, before anything is
@@ -172,45 +177,78 @@ def compute(
         own: by data set of this party, its columns.
 
     Returns:
-        the result at a recipient; and what was released, in a sentence.
+        by data set, how many rows it has; and this party's share of the result.
 
     Raises:
         UsageError: a cohort is too small, or the tables do not go together, or the analysis refuses them.
         PeerError: a member failed, or runs another job.
     """
-    from mpcpriv.analyses.table import share, together
-    from mpcpriv.engine import steps
-    from mpcpriv.release import check, release, state
+    from mpcpriv.analyses.outline import together
+    from mpcpriv.release import check, seal
+    from mpcpriv.release.result import asked
 
     # Bound to every frame from here on: who runs another job, agreement or analysis is noticed at the first.
     session.note(
         f"job {admitted.job.digest()} agreement {admitted.agreement.digest()} code {admitted.terms.code}"
     )
-    job = admitted.job
     datasets = {one.name: one for one in admitted.agreement.datasets}
     rows = _rows(session, admitted, own)
-    for one in job.inputs:
+    for one in admitted.job.inputs:
         _enough(datasets[one.dataset], rows[one.dataset])
+    public = asked(admitted, analysis, rows)
+    check(admitted, analysis, together(public.tables)[0].rows)
+    if admitted.job.release.epsilon is None:
+        return rows, seal(session, _computed(session, admitted, analysis, public, own))
+    assert isinstance(analysis, analyses.Private)
+    return rows, seal(session, _noised(session, admitted, analysis.query(public), own))
+
+
+def _computed(
+    session: Session,
+    admitted: AdmittedJob,
+    analysis: analyses.Analysis,
+    public: analyses.Asked,
+    own: Mapping[str, Columns],
+) -> dict[str, tuple[torch.Tensor, int]]:
+    """This party's shares of what the analysis computes, and their fractional bits."""
+    from mpcpriv.analyses.table import share
+    from mpcpriv.engine import steps
+
+    datasets = {one.name: one for one in admitted.agreement.datasets}
     inputs = {
         one.dataset: share(
             datasets[one.dataset],
             one.columns,
-            rows[one.dataset],
+            public.tables[one.dataset].rows,
             admitted.parties.index(datasets[one.dataset].owner),
             own.get(one.dataset),
         )
-        for one in job.inputs
+        for one in admitted.job.inputs
     }
-    together_rows = together(inputs)[0].rows
-    check(admitted, together_rows)
     context = analyses.Context(tuple(admitted.parties), session.rank, steps)
-    parameters = analysis.parameters.model_validate(dict(job.parameters))
     session.sealed = True
-    outputs = analysis.run(context, inputs, parameters)
+    outputs = analysis.run(context, inputs, public.parameters)
     session.sealed = False
-    result = release(session, admitted, outputs, together_rows)
-    names = [name for name, one in outputs.items() if isinstance(one, analyses.Output)]
-    return result, state(admitted, names, together_rows)
+    return {name: (tensor.share.flatten(), tensor.bits) for name, tensor in outputs.items()}
+
+
+def _noised(
+    session: Session, admitted: AdmittedJob, query: Query, own: Mapping[str, Columns]
+) -> dict[str, tuple[torch.Tensor, int]]:
+    """This party's share of a query: its own rows' sum, and its own noise."""
+    import numpy as np
+    import torch
+
+    from mpcpriv.release import noise_for
+    from mpcpriv.release.result import QUERY
+
+    noise = noise_for(admitted, query)
+    assert noise is not None
+    session.note(f"query of {query.size} with {noise.kind} noise of {noise.scale}")
+    # Drawn before any row is looked at: how long it takes depends on what is drawn.
+    drawn = noise.share(query.size)
+    total = sum((query.total(columns) for columns in own.values()), np.zeros(query.size, dtype=np.int64))
+    return {QUERY: (session.given(torch.from_numpy(np.asarray(total + drawn))), 0)}
 
 
 def _rows(session: Session, admitted: AdmittedJob, own: Mapping[str, Columns]) -> dict[str, int]:

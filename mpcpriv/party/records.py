@@ -7,6 +7,8 @@ who hold the same records agree. Fates only ever move on (`RANK`), in whatever o
 
 from __future__ import annotations
 
+import binascii
+from base64 import b64decode, b64encode
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Final, Literal, Self
@@ -17,11 +19,15 @@ from pydantic import Field
 from mpcpriv import documents
 from mpcpriv.audit.receipt import Receipt
 from mpcpriv.documents import Document
-from mpcpriv.job.model import Digest, Party
+from mpcpriv.errors import UsageError
+from mpcpriv.job.model import Digest, Name, Ordered, Party
+from mpcpriv.release.share import MOST_NUMBERS, SALT_BYTES, Layout
 
 DOMAIN: Final = "record"
 MAX_BYTES: Final = 1 << 20
-"""The longest record."""
+"""The longest record but for a share."""
+MAX_SHARE: Final = 4 * ((8 * MOST_NUMBERS + SALT_BYTES) // 3 + 1)
+"""The longest share, in base64."""
 
 Reason = Annotated[str, Field(min_length=1, max_length=2000)]
 
@@ -64,20 +70,70 @@ class Ready(Document):
     epoch: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 
 
+class Commitment(Document):
+    """A computing party: its share of the result is fixed, paid for, and durable.
+
+    From here on it releases this share or none. It releases it once all computing parties have committed to
+    theirs, so that nobody chooses his share in view of another's, and no share leaves that is of no use.
+
+    Attributes:
+        rows: by data set, how many rows it has; the same at all.
+        layout: what the shares hold; the same at all.
+        transcript: of what was done; the same at all.
+        share: digest of this party's share, salt and all.
+        inputs: digest of what it put in, with a salt that stays with it.
+    """
+
+    kind: Literal["commitment"] = "commitment"
+    rows: Annotated[dict[Name, Annotated[int, Field(ge=0, lt=2**53)]], Ordered]
+    layout: Annotated[list[Layout], Field(min_length=1, max_length=1000)]
+    transcript: Digest
+    share: Digest
+    inputs: Digest
+
+
+class Share(Document):
+    """A computing party, to the recipients and nobody else: the share that it had committed to, base64."""
+
+    kind: Literal["share"] = "share"
+    content: Annotated[str, Field(max_length=MAX_SHARE, pattern=r"^[A-Za-z0-9+/]*={0,2}$")]
+
+    @classmethod
+    def of(cls, content: bytes) -> Self:
+        """From `release.Sealed.content`."""
+        return cls(content=b64encode(content).decode())
+
+    def read(self) -> bytes:
+        """What `of` was given.
+
+        Raises:
+            UsageError: it is not base64.
+        """
+        try:
+            return b64decode(self.content, validate=True)
+        except binascii.Error:
+            raise UsageError("a share that is not base64") from None
+
+    def __repr__(self) -> str:
+        return f"Share({len(self.content)} characters)"
+
+    __str__ = __repr__
+
+
 class Outcome(Document):
     """How it ended at a member.
 
     Attributes:
-        success: whether it did what it had to.
+        success: whether it did what it had to: a computing party has released its share, a recipient has read
+            the result, the dealer has dealt.
         reason: why not; without data.
-        inputs, output: digests of what it put in and of what was released to it.
+        output: digest of what was released to it.
         head: of its audit log, with the end of this job in it.
     """
 
     kind: Literal["outcome"] = "outcome"
     success: bool
     reason: Annotated[str, Field(max_length=2000)] = ""
-    inputs: Digest | None = None
     output: Digest | None = None
     head: AuditHead
 
@@ -89,7 +145,9 @@ class Countersigned(Document):
     receipt: Receipt
 
 
-Body = Annotated[Proposal | Decision | Ready | Outcome | Countersigned, Field(discriminator="kind")]
+Body = Annotated[
+    Proposal | Decision | Ready | Commitment | Share | Outcome | Countersigned, Field(discriminator="kind")
+]
 
 
 class Record(Document):
@@ -164,19 +222,28 @@ class Fate:
         return self.state in SETTLED
 
 
-def fate(records: Iterable[Record], deciders: Iterable[str], runners: Iterable[str]) -> Fate:
+def fate(
+    records: Iterable[Record],
+    deciders: Iterable[str],
+    parties: Iterable[str],
+    recipients: Iterable[str],
+) -> Fate:
     """What has become of a job by these records, in any order and number.
 
-    A member that contradicts itself (which `state` never stores) counts as refusing, then as failing.
+    Once all have accepted, what computing parties and recipients do decides: a failure of anybody else (the
+    dealer, say) makes each computing party fail that has not committed to its share yet, and if all have, it
+    comes too late to matter. A member that contradicts itself (which `state` never stores) counts as
+    refusing, then as failing.
 
     Args:
         records: of one job.
         deciders: all members of the agreement.
-        runners: the computing members and the dealer.
+        parties: the computing members.
+        recipients: of the result.
     """
     accepted, succeeded = set[str](), set[str]()
     refusals, failures = set[str](), set[str]()
-    everyone = frozenset(deciders)
+    everyone, needed = frozenset(deciders), {*parties, *recipients}
     for record in records:
         member, body = record.member, record.body
         if member not in everyone:
@@ -187,7 +254,7 @@ def fate(records: Iterable[Record], deciders: Iterable[str], runners: Iterable[s
             refusals.update(f"{member}: {reason}" for reason in body.reasons or ["refused"])
         elif isinstance(body, Outcome) and body.success:
             succeeded.add(member)
-        elif isinstance(body, Outcome):
+        elif isinstance(body, Outcome) and member in needed:
             failures.add(f"{member}: {body.reason}")
     undecided = tuple(sorted(everyone - accepted - {refusal.split(":")[0] for refusal in refusals}))
     if refusals:
@@ -196,4 +263,4 @@ def fate(records: Iterable[Record], deciders: Iterable[str], runners: Iterable[s
         return Fate("failed", tuple(sorted(failures)), undecided)
     if undecided:
         return Fate("proposed", undecided=undecided)
-    return Fate("finished" if succeeded >= frozenset(runners) else "running")
+    return Fate("finished" if succeeded >= needed else "running")

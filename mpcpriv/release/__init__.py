@@ -1,0 +1,29 @@
+"""The one door through which results leave: priced, debited, noised on shares, opened to the recipients.
+
+    rules    whether a result may leave at all, asked before anything is computed
+    price    what it costs of each data set's budget
+    noise    what each party adds to its share
+    share    a party's share as it leaves: fixed, then paid for, then sent
+    result   what a recipient makes of all parties' shares
+
+Here is what each step decides; `mpcpriv.party` makes it durable, in this order: all computing parties
+commit to their shares, each with the debit that pays for it, and only then does any of them send its share.
+"""
+
+from mpcpriv.release.noise import noise_for
+from mpcpriv.release.price import charges, price
+from mpcpriv.release.result import Result, read_result
+from mpcpriv.release.rules import check
+from mpcpriv.release.share import Layout, Sealed, seal
+
+__all__ = [
+    "Layout",
+    "Result",
+    "Sealed",
+    "charges",
+    "check",
+    "noise_for",
+    "price",
+    "read_result",
+    "seal",
+]

@@ -1,0 +1,38 @@
+"""The noise of a release: the same at all parties, of which the agreement lets some collude."""
+
+from __future__ import annotations
+
+from mpcpriv.agreement.admit import AdmittedJob
+from mpcpriv.analyses.query import Query
+from mpcpriv.errors import UsageError
+from mpcpriv.privacy.mechanism import Noise, calibrate
+
+
+def noise_for(admitted: AdmittedJob, query: Query) -> Noise | None:
+    """What each computing party adds to its share of the sums; None for a release without noise.
+
+    Raises:
+        UsageError: the agreement has no mechanism, or the sums are too coarse for so little noise.
+        RangeError: the noise does not fit the ring.
+    """
+    rule, asked = admitted.agreement.privacy, admitted.job.release
+    if asked.epsilon is None:
+        return None
+    if rule.mechanism == "none":
+        raise UsageError(f"agreement {admitted.agreement.id} has no mechanism of differential privacy")
+    return calibrate(
+        rule.mechanism,
+        asked.epsilon,
+        asked.delta or 0.0,
+        query.sensitivity(),
+        query.size,
+        len(admitted.parties),
+        collusion(admitted),
+    )
+
+
+def collusion(admitted: AdmittedJob) -> int:
+    """How many parties may collude without the noise falling short: as agreed, or all but one."""
+    most = len(admitted.parties) - 1
+    agreed = admitted.agreement.privacy.collusion
+    return most if agreed is None else min(agreed, most)

@@ -1,0 +1,167 @@
+"""What a recipient makes of all parties' shares: the answer, and a statement of how it was released."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import rfc8785
+
+from mpcpriv.agreement.admit import AdmittedJob
+from mpcpriv.analyses.analysis import Analysis, Answer, Asked, Private
+from mpcpriv.analyses.outline import Outline, together
+from mpcpriv.analyses.query import Noised
+from mpcpriv.errors import UsageError
+from mpcpriv.release.noise import collusion, noise_for
+from mpcpriv.release.rules import check
+from mpcpriv.release.share import Layout, combine
+
+QUERY: Final = "query"
+"""What the noised sums of a query are called."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a recipient has.
+
+    Attributes:
+        answer: by name, numbers, text, or lists of them.
+        job: digest of the job that asked for it.
+        salt: 32 bytes in hexadecimal that only the recipients know. Everybody may see the digest; without the
+            salt, whoever can list the possible results would know from the digest which one it is.
+        statement: what was released to whom, and how.
+    """
+
+    answer: Answer
+    job: str
+    salt: str
+    statement: Mapping[str, Any]
+
+    def canonical(self) -> bytes:
+        """RFC 8785 JSON of it."""
+        return rfc8785.dumps(
+            {
+                "job": self.job,
+                "result": dict(self.answer),
+                "salt": self.salt,
+                "statement": dict(self.statement),
+            }
+        )
+
+    def digest(self) -> str:
+        """SHA-256 of the canonical bytes, in hexadecimal; the same at all recipients."""
+        return hashlib.sha256(self.canonical()).hexdigest()
+
+
+def asked(admitted: AdmittedJob, analysis: Analysis, rows: Mapping[str, int]) -> Asked:
+    """What is public of a job, once the owners have told how many rows there are.
+
+    Raises:
+        UsageError: the parameters are none of the analysis.
+    """
+    datasets = {one.name: one for one in admitted.agreement.datasets}
+    tables = {
+        one.dataset: Outline.of(datasets[one.dataset], one.columns, rows[one.dataset])
+        for one in admitted.job.inputs
+    }
+    return Asked(analysis.parameters.model_validate(dict(admitted.job.parameters)), tables)
+
+
+def read_result(
+    admitted: AdmittedJob,
+    analysis: Analysis,
+    rows: Mapping[str, int],
+    layout: Sequence[Layout],
+    contents: Sequence[bytes],
+) -> Result:
+    """Opens a result from the shares of all computing parties, which they had committed to.
+
+    Args:
+        admitted: the job.
+        analysis: that it names.
+        rows: by data set.
+        layout: what the shares hold.
+        contents: the shares, by rank.
+
+    Raises:
+        UsageError: the shares are not such, or the analysis cannot read them.
+    """
+    public = asked(admitted, analysis, rows)
+    cohort = together(public.tables)[0].rows
+    check(admitted, analysis, cohort)
+    opened, salt = combine(layout, contents)
+    statement = _statement(admitted, cohort)
+    if admitted.job.release.epsilon is not None:
+        assert isinstance(analysis, Private)
+        query = analysis.query(public)
+        noise = noise_for(admitted, query)
+        assert noise is not None
+        if [(one.name, one.size, one.bits) for one in layout] != [(QUERY, query.size, 0)]:
+            raise UsageError(f"analysis {admitted.job.analysis}: what was opened is not what it asks for")
+        answer = query.read(Noised(opened[QUERY], math.sqrt(noise.variance)))
+        sensitivity = query.sensitivity()
+        statement |= {
+            "privacy": {
+                "mechanism": noise.kind,
+                "epsilon": admitted.job.release.epsilon,
+                "delta": admitted.job.release.delta or 0.0,
+                "neighbours": "data sets of which one has one row more",
+                "unit": "one row",
+                "sensitivity_l1": sensitivity.l1,
+                "sensitivity_l2": math.sqrt(sensitivity.l2_squared),
+                "scale": float(noise.scale) if noise.kind == "discrete-laplace" else math.sqrt(noise.scale),
+                "noise": math.sqrt(noise.variance),
+                "parties": len(admitted.parties),
+                "collusion": noise.collusion,
+            }
+        }
+    else:
+        scaled = {one.name: opened[one.name] / 2.0**one.bits for one in layout}
+        answer = analysis.read(public, scaled)
+    return Result(
+        {name: _plain(name, one) for name, one in answer.items()},
+        admitted.job.digest(),
+        salt.hex(),
+        statement,
+    )
+
+
+def _statement(admitted: AdmittedJob, cohort: int) -> dict[str, Any]:
+    """What was released to whom, in a sentence, and who could learn more."""
+    agreement, release = admitted.agreement, admitted.job.release
+    to = ", ".join(admitted.recipients)
+    under = f"computed from {cohort} rows, under agreement {agreement.id} version {agreement.version}"
+    if release.epsilon is None:
+        return {
+            "text": f"{admitted.job.analysis}: released to {to} without noise, {under}",
+            "more": (
+                "what the result tells of the others' rows is not bounded; a recipient who knows some of the "
+                "rows can take them out of it"
+            ),
+        }
+    most, parties = collusion(admitted), len(admitted.parties)
+    delta = f", delta {release.delta:g}" if release.delta else ""
+    return {
+        "text": (
+            f"{admitted.job.analysis}: released to {to} with differential privacy, epsilon {release.epsilon:g}"
+            f"{delta}, {under}"
+        ),
+        "more": (
+            f"up to {most} of the {parties} computing parties may show each other their noise and learn no "
+            f"more than this; {'all of them' if most + 1 == parties else f'{most + 1} or more'} together learn "
+            "more"
+        ),
+    }
+
+
+def _plain(name: str, value: Any) -> Any:
+    """A value that JSON holds exactly."""
+    items = value if isinstance(value, list) else [value]
+    whole = all(type(item) in (int, float, str) for item in items)
+    if not whole or not all(np.isfinite(item) for item in items if type(item) is not str):
+        raise UsageError(f"result {name!r}: an analysis returns finite numbers, text, or lists of them")
+    return value
