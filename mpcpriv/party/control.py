@@ -13,7 +13,7 @@ from google.protobuf.message import Message
 from mpcpriv.audit.log import AuditLog
 from mpcpriv.errors import UsageError
 from mpcpriv.party import wire
-from mpcpriv.party.desk import Desk
+from mpcpriv.party.desk import Desk, TooMany
 from mpcpriv.party.held import Agreements, Held
 from mpcpriv.party.records import MAX_BYTES, Decision, Outcome, Record, SignedRecord
 from mpcpriv.party.scheduler import Scheduler, Standing, standing
@@ -97,6 +97,8 @@ class Control:
                 raise Refused(_CODE.NOT_FOUND, str(error)) from None
             except Contradiction as error:
                 raise Refused(_CODE.ALREADY_EXISTS, str(error)) from None
+            except TooMany as error:
+                raise Refused(_CODE.RESOURCE_EXHAUSTED, str(error)) from None
 
         return answer
 
@@ -118,6 +120,9 @@ class Control:
             self._desk.receive(signed)
         except Unknown as error:
             raise Refused(_CODE.FAILED_PRECONDITION, str(error)) from None
+        except TooMany as error:
+            log.warning("a member proposes too many jobs", member=record.member, why=str(error))
+            raise Refused(_CODE.RESOURCE_EXHAUSTED, str(error)) from None
         except Contradiction as error:
             log.warning("a member contradicts itself", job=record.job, member=record.member, why=str(error))
             raise Refused(_CODE.ALREADY_EXISTS, str(error)) from None

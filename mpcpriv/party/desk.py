@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from typing import Final
 
 import structlog
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from mpcpriv.audit.log import AuditLog
-from mpcpriv.errors import PeerRefused, UsageError
+from mpcpriv.errors import MpcprivError, PeerRefused, UsageError
+from mpcpriv.job.model import Job
 from mpcpriv.job.signed import SignedJob
 from mpcpriv.party.courier import Courier
 from mpcpriv.party.held import Agreements, Held
 from mpcpriv.party.records import (
+    JOB_BYTES,
+    MOST_REASONS,
     AuditHead,
     Body,
     Countersigned,
@@ -30,7 +34,11 @@ from mpcpriv.transport.tls import Identity
 
 log = structlog.get_logger()
 
-LONGEST_REASON = 2000
+LONGEST_REASON: Final = 2000
+OPEN_JOBS: Final = 256
+DAILY_JOBS: Final = 2000
+"""How many jobs of one submitter may be open here, and come here within a day; the records about each are
+bounded by their slots, so that no member fills another's disk faster than is noticed."""
 
 
 def plain(reason: str) -> str:
@@ -41,8 +49,20 @@ def plain(reason: str) -> str:
     )
 
 
+def _all(reasons: Sequence[str]) -> list[str]:
+    """Reasons as a decision tells them: a job may break more terms than a record has room for."""
+    told = [plain(reason) for reason in reasons[:MOST_REASONS]]
+    if len(reasons) > MOST_REASONS:
+        told[-1] = f"and {len(reasons) - MOST_REASONS + 1} reasons more"
+    return told
+
+
 class Mismatched(UsageError):
     """A record that can never be right."""
+
+
+class TooMany(MpcprivError):
+    """A submitter has too many jobs here; later there may be room."""
 
 
 class Desk:
@@ -108,14 +128,23 @@ class Desk:
         """Proposes a signed job; the same one again changes nothing. Returns its digest.
 
         Raises:
-            UsageError: it is no signed job, or its agreement is not held.
+            UsageError: it is no signed job of this member, or its agreement is not held.
+            TooMany: of this member's jobs there are too many.
         """
+        if len(document) > JOB_BYTES:
+            raise UsageError(f"signed job: {len(document)} bytes; a job has {JOB_BYTES} at most")
         signed = SignedJob.from_bytes(document)
+        if signed.job.submitter != self.me:
+            raise UsageError(
+                f"submitter: the job is {signed.job.submitter}'s, and this is {self.me}'s daemon; "
+                "a job is proposed by its submitter's own"
+            )
         held = self._agreements.find(signed.job.agreement, signed.job.version)
         digest = signed.job.digest()
         record = self._record(held, digest, Proposal(document=document.decode()))
         with self._lock:
-            if not any(job.digest == digest for job in self._state.jobs()):
+            if not self._state.known(digest):
+                self._room(self.me)
                 self._proposed(held, signed)
                 self._state.add_job(
                     record, document, seen=datetime.now(UTC), peers=[peer.key for peer in held.peers]
@@ -130,7 +159,7 @@ class Desk:
         with self._lock:
             if self.own(job.digest, "decision"):
                 return
-            said = [plain(reason) for reason in reasons]
+            said = _all(reasons)
             self._decided(job.digest, self.me, accept=accept, reasons=said, steward=steward)
             self._write(job, Decision(accept=accept, reasons=said))
             self._state.mark(job.digest, pending=False)
@@ -230,7 +259,9 @@ class Desk:
         Raises:
             Contradiction: the member has written another one.
             Unknown: its job is not known here.
-            UsageError: it holds no signed job, or that of another digest.
+            UsageError: it holds no signed job, or that of another digest, agreement or submitter, or a
+                receipt that its author did not give.
+            TooMany: of its submitter's jobs there are too many.
         """
         record, body = signed.record, signed.record.body
         held = self._agreements.get(record.agreement)
@@ -240,9 +271,9 @@ class Desk:
             if isinstance(body, Proposal):
                 document = body.document.encode()
                 job = SignedJob.from_bytes(document)
-                if job.job.digest() != record.job:
-                    raise Mismatched(f"the proposal of {record.job[:16]} holds another job")
+                _check_proposal(held, record, job.job)
                 if fresh:
+                    self._room(record.member)
                     self._proposed(held, job)
                 added = self._state.add_job(signed, document, seen=datetime.now(UTC))
             else:
@@ -250,13 +281,25 @@ class Desk:
                 if stored.agreement != record.agreement:
                     raise Mismatched(f"job {record.job[:16]} is under another agreement")
                 if fresh:
-                    self._note(record)
+                    self._note(held, record)
                 added = self._state.add(signed)
+                if added and isinstance(body, Outcome) and stored.closed:
+                    # It came after this member had stopped waiting for it, and wants its receipt.
+                    self._state.mark(record.job, closed=False)
         if added:
             self._changed()
         return added
 
-    def _note(self, record: Record) -> None:
+    def _room(self, submitter: str) -> None:
+        opened, today = self._state.proposals(submitter, datetime.now(UTC) - timedelta(days=1))
+        if opened >= OPEN_JOBS:
+            raise TooMany(
+                f"{opened} jobs of {submitter} have not ended at {self.me}; let some end, or cancel them"
+            )
+        if today >= DAILY_JOBS:
+            raise TooMany(f"{today} jobs of {submitter} came to {self.me} within a day; submit more tomorrow")
+
+    def _note(self, held: Held, record: Record) -> None:
         body = record.body
         if isinstance(body, Decision):
             reasons = [plain(reason) for reason in body.reasons]
@@ -266,8 +309,19 @@ class Desk:
         elif isinstance(body, Outcome):
             reason = plain(body.reason) if not body.success else ""
             self._ended(record.job, record.member, body.success, reason, body.inputs, body.output)
-        elif isinstance(body, Countersigned) and body.receipt.owner == self.me:
-            self._audit.append("receipt-received", receipt=body.receipt)
+        elif isinstance(body, Countersigned):
+            receipt, key = body.receipt, held.signing_key(record.member)
+            # Whose receipts there may be is bounded, and a bad one in our log would make it look damaged.
+            others = set(held.deciders) - {record.member}
+            if key is None or receipt.by != record.member or receipt.owner not in others:
+                raise Mismatched("a member gives receipts in its own name, to the other members")
+            if not receipt.is_signed_by(key):
+                raise Mismatched(f"a receipt that {record.member} did not sign")
+            if receipt.owner == self.me:
+                try:
+                    self._audit.keep_receipt(receipt, key)
+                except PeerRefused as error:
+                    raise Mismatched(str(error)) from None
 
     # -- how it is written
 
@@ -326,6 +380,20 @@ class Desk:
             reason=reason or None,
             input_digest=inputs,
             output_digest=output,
+        )
+
+
+def _check_proposal(held: Held, record: Record, job: Job) -> None:
+    """Whoever holds another's signed job could otherwise propose it first, and wrongly: it would stay so."""
+    if job.digest() != record.job:
+        raise Mismatched(f"the proposal of {record.job[:16]} holds another job")
+    if job.submitter != record.member:
+        raise Mismatched(f"job {record.job[:16]} is {job.submitter}'s, and {record.member} proposes it")
+    agreement = held.signed.agreement
+    if (job.agreement, job.version) != (agreement.id, agreement.version):
+        raise Mismatched(
+            f"job {record.job[:16]} names agreement {job.agreement} version {job.version}, "
+            f"and is proposed under {agreement.id} version {agreement.version}"
         )
 
 

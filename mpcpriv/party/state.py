@@ -10,6 +10,7 @@ have forgotten what it decided; its audit log and the peers' receipts tell (`mpc
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -213,6 +214,23 @@ class State:
         with self._engine.begin() as connection:
             return [_stored(row) for row in connection.execute(query)]
 
+    def known(self, digest: str) -> bool:
+        """Whether the job with exactly this digest is here."""
+        with self._engine.begin() as connection:
+            return self._has_job(connection, digest)
+
+    def proposals(self, member: str, since: datetime) -> tuple[int, int]:
+        """How many jobs that `member` proposed are open, and how many came since then."""
+        mine = (
+            sa.select(sa.func.count())
+            .select_from(_records.join(_jobs, _records.c.job == _jobs.c.digest))
+            .where(_records.c.member == member, _records.c.kind == "proposal")
+        )
+        with self._engine.begin() as connection:
+            opened = connection.execute(mine.where(_jobs.c.closed.is_(False))).scalar_one()
+            recent = connection.execute(mine.where(_jobs.c.seen >= int(since.timestamp()))).scalar_one()
+        return opened, recent
+
     def mark(self, job: str, *, pending: bool | None = None, closed: bool | None = None) -> None:
         """Notes where a job stands here."""
         values = {"pending": pending, "closed": closed}
@@ -353,6 +371,15 @@ def _open(url: str) -> sa.Engine:
     if parsed.get_backend_name() != "sqlite":
         # Two transactions that would contradict each other: unique constraints refuse the second.
         return sa.create_engine(parsed, pool_pre_ping=True)
+    if parsed.database and parsed.database != ":memory:":
+        # It holds results; SQLite gives the files beside it the mode of this one.
+        try:
+            os.close(os.open(parsed.database, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            Path(parsed.database).chmod(0o600)
+        except OSError as error:
+            raise UsageError(
+                f"daemon.state: {parsed.database}: cannot be opened ({error.strerror})"
+            ) from None
     engine = sa.create_engine(parsed, connect_args={"timeout": _BUSY_SECONDS})
 
     def connect(connection: Any, _: object) -> None:
