@@ -21,6 +21,7 @@ from mpcpriv.job.model import Digest, Name, Party
 Event = Literal[
     "opened",
     "recovered",
+    "loss-acknowledged",
     "agreement-added",
     "proposed",
     "decided",
@@ -69,6 +70,18 @@ class Recovered(Facts):
     moved_to: Annotated[str, Field(pattern=r"^[^/\x00-\x1f]{1,255}$")]
     length: Count
     digest: Digest
+
+
+class LossAcknowledged(Facts):
+    """Part of the log, or of what the daemon remembers beside it, was lost, and the owner goes on without it.
+
+    Attributes:
+        found: in what the two differed.
+        reason: how it came, in the owner's words.
+    """
+
+    found: Reason
+    reason: Reason
 
 
 class AgreementAdded(Facts):
@@ -190,6 +203,7 @@ class ReceiptReceived(Facts):
 EVENTS: Final[Mapping[Event, type[Facts]]] = {
     "opened": Opened,
     "recovered": Recovered,
+    "loss-acknowledged": LossAcknowledged,
     "agreement-added": AgreementAdded,
     "proposed": Proposed,
     "decided": Decided,

@@ -4,8 +4,9 @@ SQLite beside the configuration, or PostgreSQL by URL; one schema (`migrations/`
 is durable when it returns. A record is written once: the second one for the same place (`Record.slot`) is
 refused unless it is the same.
 
-To back it up: `sqlite3 state.sqlite ".backup copy"`, or pg_dump. A daemon that is set up from an old copy may
-have forgotten what it decided; its audit log and the peers' receipts tell (`mpcpriv audit verify`).
+To back it up: `sqlite3 state.sqlite ".backup copy"`, or pg_dump. A daemon that is set up from an old copy has
+forgotten what it decided; its audit log is then ahead of what is remembered here of it, and it does not start
+(`mpcpriv.audit.log.Memory`).
 """
 
 from __future__ import annotations
@@ -64,6 +65,15 @@ _outbox: Final = sa.Table(
     _META,
     sa.Column("record", sa.ForeignKey("records.number"), primary_key=True),
     sa.Column("peer", sa.String(64), primary_key=True),
+)
+
+_audit_head: Final = sa.Table(
+    "audit_head",
+    _META,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("sequence", sa.BigInteger, nullable=False),
+    sa.Column("digest", sa.String(64), nullable=False),
+    sa.CheckConstraint("id = 1", name="one"),
 )
 
 _BUSY_SECONDS: Final = 30
@@ -131,6 +141,22 @@ class State:
     def close(self) -> None:
         """Lets go of the database."""
         self._engine.dispose()
+
+    # -- the audit log's end
+
+    def audit_head(self) -> tuple[int, str] | None:
+        """Number and digest of the last entry of the audit log, as far as is known here."""
+        query = sa.select(_audit_head.c.sequence, _audit_head.c.digest)
+        with self._engine.begin() as connection:
+            row = connection.execute(query).one_or_none()
+        return None if row is None else (row.sequence, row.digest)
+
+    def keep_audit_head(self, sequence: int, digest: str) -> None:
+        """Remembers it, in the place of what was remembered."""
+        row = {"id": 1, "sequence": sequence, "digest": digest}
+        with self._engine.begin() as connection:
+            if not connection.execute(_audit_head.update().values(row)).rowcount:
+                connection.execute(_audit_head.insert().values(row))
 
     # -- agreements
 
@@ -400,4 +426,4 @@ def _migrate(connection: sa.Connection) -> None:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    command.upgrade(config, "heads")
