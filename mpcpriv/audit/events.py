@@ -21,10 +21,12 @@ from mpcpriv.job.model import Digest, Name, Party
 Event = Literal[
     "opened",
     "recovered",
+    "loss-acknowledged",
     "agreement-added",
     "proposed",
     "decided",
     "started",
+    "committed",
     "released",
     "outcome",
     "cancelled",
@@ -36,6 +38,7 @@ Count = Annotated[int, Field(ge=0, lt=2**53)]
 PublicKey = Annotated[str, Field(pattern=r"^[A-Za-z0-9+/]{43}=$")]
 Reason = Annotated[str, Field(min_length=1, max_length=2000, pattern=r"^[^\x00-\x1f\x7f]+$")]
 """A sentence without data."""
+Decimal = Annotated[str, Field(pattern=r"^[0-9]{1,32}(\.[0-9]{1,40})?(e[+-]?[0-9]{1,3})?$")]
 Parties = Annotated[list[Party], Field(min_length=1)]
 
 
@@ -69,6 +72,18 @@ class Recovered(Facts):
     moved_to: Annotated[str, Field(pattern=r"^[^/\x00-\x1f]{1,255}$")]
     length: Count
     digest: Digest
+
+
+class LossAcknowledged(Facts):
+    """Part of the log, or of what the daemon remembers beside it, was lost, and the owner goes on without it.
+
+    Attributes:
+        found: in what the two differed.
+        reason: how it came, in the owner's words.
+    """
+
+    found: Reason
+    reason: Reason
 
 
 class AgreementAdded(Facts):
@@ -131,12 +146,29 @@ class Started(_UnderAgreement):
     dealer: Party
 
 
+class Committed(_UnderAgreement):
+    """Our share of a result was fixed, and the budgets were debited for it.
+
+    Attributes:
+        share_digest: of the share; a salt in it keeps this from telling anything.
+        input_digest: of what we put in, salted too.
+        datasets: whose budgets were debited, each with the whole price.
+        epsilon, delta: the price, as decimal numbers; neither of a release without noise.
+    """
+
+    share_digest: Digest
+    input_digest: Digest
+    datasets: Annotated[list[Name], Field(min_length=1)]
+    epsilon: Decimal | None = None
+    delta: Decimal | None = None
+
+
 class Released(_UnderAgreement):
-    """The result was opened, to these recipients and nobody else."""
+    """Our share of the result left, to these recipients and nobody else."""
 
     analysis: Name
     recipients: Parties
-    output_digest: Digest
+    share_digest: Digest
 
 
 class Outcome(_OfJob):
@@ -146,13 +178,12 @@ class Outcome(_OfJob):
         by: the member.
         outcome: how.
         reason: of a failure.
-        input_digest, output_digest: of what this member put in and got out, where it has such.
+        output_digest: of what was released to this member.
     """
 
     by: Party
     outcome: Literal["success", "failure"]
     reason: Reason | None = None
-    input_digest: Digest | None = None
     output_digest: Digest | None = None
 
     @model_validator(mode="after")
@@ -190,10 +221,12 @@ class ReceiptReceived(Facts):
 EVENTS: Final[Mapping[Event, type[Facts]]] = {
     "opened": Opened,
     "recovered": Recovered,
+    "loss-acknowledged": LossAcknowledged,
     "agreement-added": AgreementAdded,
     "proposed": Proposed,
     "decided": Decided,
     "started": Started,
+    "committed": Committed,
     "released": Released,
     "outcome": Outcome,
     "cancelled": Cancelled,

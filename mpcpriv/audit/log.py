@@ -11,12 +11,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, NoReturn, Self, cast
+from typing import Any, Final, NoReturn, Protocol, Self, cast
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from mpcpriv.audit.entry import LONGEST_LINE, NOTHING, Entry, parse, seal
-from mpcpriv.audit.events import Event, Facts, Opened, ReceiptGiven, ReceiptReceived, Recovered, facts_of
+from mpcpriv.audit.events import (
+    Event,
+    Facts,
+    LossAcknowledged,
+    Opened,
+    ReceiptGiven,
+    ReceiptReceived,
+    Recovered,
+    facts_of,
+)
 from mpcpriv.audit.receipt import Receipt, make_receipt, moment, now
 from mpcpriv.audit.verify import chain_problems, read
 from mpcpriv.documents import public_key
@@ -31,6 +40,19 @@ class AuditDamaged(MpcprivError):
     """The log is not what was written, or cannot be written any more."""
 
 
+class Memory(Protocol):
+    """What remembers the end of a log apart from it, durably: so that a log that was lost is not begun anew.
+
+    It is told of an entry once that is on the disk: it is at most one entry behind, whatever crashes.
+    """
+
+    def audit_head(self) -> tuple[int, str] | None:
+        """Number and digest of the last entry that it was told of."""
+
+    def keep_audit_head(self, sequence: int, digest: str) -> None:
+        """Remembers this one instead."""
+
+
 class AuditLog:
     """A member's own log, open for writing; by one process at a time, by any number of its threads.
 
@@ -41,13 +63,26 @@ class AuditLog:
         path: the file, JSON lines.
         key: the owner's signing key.
         owner: the owner's name.
+        memory: what remembers its end; without one a log that is not there is begun.
+        acknowledged: why the log and the memory differ, where the owner knows that they do; it is recorded.
+
+    Attributes:
+        loss: in what they differed.
 
     Raises:
-        AuditDamaged: the log does not verify; the message says where.
+        AuditDamaged: the log does not verify, the message says where; or it and the memory differ.
         UsageError: another process has it open, it is somebody else's, or it cannot be read or written.
     """
 
-    def __init__(self, path: Path, key: Ed25519PrivateKey, owner: str) -> None:
+    def __init__(
+        self,
+        path: Path,
+        key: Ed25519PrivateKey,
+        owner: str,
+        memory: Memory | None = None,
+        *,
+        acknowledged: str | None = None,
+    ) -> None:
         self.path = path
         self.owner = PartyId(owner)
         self._key = key
@@ -59,14 +94,20 @@ class AuditLog:
         self._digests: list[str] = []
         self._given: dict[tuple[str, int], Receipt] = {}
         self._kept: set[tuple[str, int]] = set()
+        self._memory = memory
+        self.loss: str | None = None
+        remembered = memory.audit_head() if memory is not None else None
         with _refused(path):
             if not path.exists():
+                if remembered is not None:
+                    self._lost(f"the log is not there, and entry {remembered[0]} was written", acknowledged)
                 self._create()
             self._file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
         try:
             with _refused(path):
                 self._claim()
-                self._read()
+                self._read(remembered, acknowledged)
+            self._acknowledge(acknowledged)
         except BaseException:
             os.close(self._file)
             raise
@@ -104,7 +145,7 @@ class AuditLog:
                 log takes no more entries until it is opened, and so verified, anew.
         """
         stated = facts_of(cast("Event", event), facts)
-        if isinstance(stated, Opened | Recovered):
+        if isinstance(stated, Opened | Recovered | LossAcknowledged):
             raise UsageError(f"audit event {event}: only the log itself can tell it")
         return self._append(cast("Event", event), stated)
 
@@ -175,6 +216,8 @@ class AuditLog:
                 self._fail(f"cannot be written ({error.strerror})")
             self._size += len(line)
             self._note(entry)
+            if self._memory is not None:
+                self._memory.keep_audit_head(entry.seq, entry.digest)
             return entry
 
     def _check_writable(self) -> None:
@@ -220,7 +263,36 @@ class AuditLog:
                 f"{self.path}: another process writes this audit log; stop that one first"
             ) from None
 
-    def _read(self) -> None:
+    def _lost(self, found: str, acknowledged: str | None) -> None:
+        if acknowledged is None:
+            raise AuditDamaged(
+                f"{self.path}: {found}; put the newest log and state database back in their places, or, if "
+                'that cannot be done, record the loss with `mpcpriv audit acknowledge --why "..."`'
+            )
+        self.loss = self.loss or found
+
+    def _acknowledge(self, reason: str | None) -> None:
+        if self.loss is not None and reason is not None:
+            self._append("loss-acknowledged", LossAcknowledged(found=self.loss, reason=reason))
+
+    def _hold_against(self, remembered: tuple[int, str] | None, acknowledged: str | None) -> None:
+        last = len(self._digests) - 1
+        seq, digest = remembered or (-1, "")
+        if last < seq:
+            found = f"the log ends with entry {last}, and entry {seq} was written: an old copy, or cut"
+        elif remembered and self._digests[seq] != digest:
+            found = f"entry {seq} is not the one that was written: another log, or an old copy written on"
+        elif last > seq + 1:
+            known = f"entry {seq} only" if remembered else "nothing of it"
+            found = (
+                f"the log ends with entry {last}, and the state database knows {known}: "
+                "that one is new, or an old copy, and has forgotten what this member decided"
+            )
+        else:
+            return
+        self._lost(found, acknowledged)
+
+    def _read(self, remembered: tuple[int, str] | None, acknowledged: str | None) -> None:
         content = read(self.path)
         torn = content.torn
         found = chain_problems(content.lines, public_key(self._key), self.owner)
@@ -234,6 +306,9 @@ class AuditLog:
         self._size = content.length
         for entry in entries:
             self._note(entry)
+        if self._memory is not None:
+            self._hold_against(remembered, acknowledged)
+            self._memory.keep_audit_head(self._head.seq, self._head.digest)
         if torn:
             self._move_aside(torn)
         recorded = {entry.facts.moved_to for entry in entries if isinstance(entry.facts, Recovered)}

@@ -143,6 +143,44 @@ def verify(
         typer.echo(f"{path}: for entries {most + 1} to {last} there is the owner's word only")
 
 
+@audit.command()
+def acknowledge(
+    config: Annotated[Path, typer.Option("--config", help="The party.toml of the log's owner.")],
+    why: Annotated[str, typer.Option("--why", help="How it came; the log keeps this sentence.")],
+) -> None:
+    """Record that a log, or the daemon's database, was lost or is an old copy, and let the daemon start.
+
+        mpcpriv audit acknowledge --config party.toml --why "the disk failed on 3 March; copy of 2 March"
+
+    A daemon does not start on a log that is not the one it wrote, nor with a database that is older than its
+    log. Put the newest ones back if you have them. What this member said in what was lost, its peers still
+    hold, and `audit verify` against their logs goes on finding it.
+    """
+    from mpcpriv.audit.log import AuditLog
+    from mpcpriv.party.config import read_party
+    from mpcpriv.party.desk import plain
+    from mpcpriv.party.state import State
+
+    if not why.strip():
+        raise UsageError("--why: empty; say how the loss came")
+    party = read_party(config)
+    if party.daemon is None:
+        raise UsageError(
+            f"{config}: [daemon]: missing; this party has no daemon that could have lost anything"
+        )
+    state = State(party.daemon.state)
+    try:
+        key = party.signing_key()
+        with AuditLog(party.daemon.audit, key, party.name, state, acknowledged=plain(why)) as log:
+            if log.loss is None:
+                typer.echo(f"{log.path}: nothing is missing; the log and the database are of one time")
+            else:
+                typer.echo(f"{log.path}: {log.loss}")
+                typer.echo(f"{log.path}: recorded as entry {log.head().seq}; the daemon starts again")
+    finally:
+        state.close()
+
+
 def _told(entry: Entry) -> str:
     facts = entry.facts.model_dump(mode="json", exclude_none=True, exclude={"job"})
     return "; ".join(f"{name} {_short(value)}" for name, value in facts.items() if value not in ([], ""))

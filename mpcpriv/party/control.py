@@ -13,9 +13,9 @@ from google.protobuf.message import Message
 from mpcpriv.audit.log import AuditLog
 from mpcpriv.errors import UsageError
 from mpcpriv.party import wire
-from mpcpriv.party.desk import Desk
+from mpcpriv.party.desk import Desk, TooMany
 from mpcpriv.party.held import Agreements, Held
-from mpcpriv.party.records import MAX_BYTES, Decision, Outcome, Record, SignedRecord
+from mpcpriv.party.records import MAX_BYTES, MAX_SHARE, Decision, Outcome, Record, SignedRecord
 from mpcpriv.party.scheduler import Scheduler, Standing, standing
 from mpcpriv.party.state import Contradiction, State, StoredJob, Unknown
 from mpcpriv.party.wire import Handler, Method, Refused
@@ -97,6 +97,8 @@ class Control:
                 raise Refused(_CODE.NOT_FOUND, str(error)) from None
             except Contradiction as error:
                 raise Refused(_CODE.ALREADY_EXISTS, str(error)) from None
+            except TooMany as error:
+                raise Refused(_CODE.RESOURCE_EXHAUSTED, str(error)) from None
 
         return answer
 
@@ -104,8 +106,8 @@ class Control:
 
     def deliver(self, request: Any, who: Certificate) -> Message:
         """A record of the member that calls."""
-        if len(request.record) > 2 * MAX_BYTES:
-            raise Refused(_CODE.INVALID_ARGUMENT, f"a record is at most {2 * MAX_BYTES} bytes")
+        if len(request.record) > MAX_BYTES + MAX_SHARE:
+            raise Refused(_CODE.INVALID_ARGUMENT, f"a record is at most {MAX_BYTES + MAX_SHARE} bytes")
         record = Record.from_canonical(request.record)
         try:
             held = self._agreements.get(record.agreement)
@@ -118,6 +120,9 @@ class Control:
             self._desk.receive(signed)
         except Unknown as error:
             raise Refused(_CODE.FAILED_PRECONDITION, str(error)) from None
+        except TooMany as error:
+            log.warning("a member proposes too many jobs", member=record.member, why=str(error))
+            raise Refused(_CODE.RESOURCE_EXHAUSTED, str(error)) from None
         except Contradiction as error:
             log.warning("a member contradicts itself", job=record.job, member=record.member, why=str(error))
             raise Refused(_CODE.ALREADY_EXISTS, str(error)) from None
@@ -190,6 +195,8 @@ class Control:
         stored = self._state.job(request.job)
         if self._standing(stored).fate.settled or self._desk.own(stored.digest, "outcome"):
             raise Refused(_CODE.FAILED_PRECONDITION, f"job {request.job}: has ended already here")
+        if self._desk.own(stored.digest, "commitment"):
+            raise Refused(_CODE.FAILED_PRECONDITION, f"job {request.job}: its result is on its way")
         reason = f"cancelled: {request.why}" if request.why.strip() else "cancelled"
         self._desk.cancelled(stored)
         if self._desk.own(stored.digest, "decision"):

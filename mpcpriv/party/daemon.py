@@ -34,7 +34,7 @@ def serve(config: Path) -> None:
 
     Raises:
         UsageError: the configuration, the database, the audit log or the port is not in order.
-        AuditDamaged: the audit log does not verify.
+        AuditDamaged: the audit log does not verify, or it or the database is not the newest.
     """
     _log_to_stderr()
     daemon = Daemon(read_party(config))
@@ -60,7 +60,7 @@ class Daemon:
         key = party.signing_key()
         self._config = config
         self._state = State(config.state)
-        self._audit = AuditLog(config.audit, key, party.name)
+        self._audit = AuditLog(config.audit, key, party.name, self._state)
         self._agreements = Agreements(party.identity, public_key(key), self._state)
         self._desk = Desk(party.identity, key, self._state, self._audit, self._agreements, self._wake)
         self._scheduler = Scheduler(party, config, self._state, self._agreements, self._desk)

@@ -15,6 +15,7 @@ from mpcpriv.agreement.model import ColumnTerms, Dataset
 from mpcpriv.engine.costs import Plan
 from mpcpriv.errors import UsageError
 from mpcpriv.party.jobs import compute
+from mpcpriv.release.noise import collusion
 
 
 @dataclass(frozen=True)
@@ -25,11 +26,13 @@ class JobPlan:
         cost: rounds, exactly as a run measures them; bytes from each party to each other, exactly; bytes
             from the dealer, in all within some per cent: of what it is asked for ahead, a little is in vain,
             and whom it falls to differs. Agreeing on keys at the start, a message per pair, is not in it.
+        result: bytes of its share of the result that each party's daemon sends to each recipient.
         learns: who, and what they could learn, in sentences: everybody, the recipients, the other parties,
             coalitions, the dealer.
     """
 
     cost: Plan
+    result: int
     learns: tuple[tuple[str, str], ...]
 
     def seconds(self, round_trip: float, bits_per_second: float) -> float:
@@ -37,7 +40,8 @@ class JobPlan:
         return self.cost.seconds(round_trip, bits_per_second)
 
     def __str__(self) -> str:
-        return "\n".join([str(self.cost), "", *(f"{who}: {what}" for who, what in self.learns)])
+        shares = f"{self.result} bytes of the result's shares from each party to each recipient"
+        return "\n".join([str(self.cost), shares, "", *(f"{who}: {what}" for who, what in self.learns)])
 
 
 def plan_job(admitted: AdmittedJob, rows: Mapping[str, int] | None = None) -> JobPlan:
@@ -73,10 +77,12 @@ def plan_job(admitted: AdmittedJob, rows: Mapping[str, int] | None = None) -> Jo
             for one in admitted.job.inputs
             if datasets[one.dataset].owner == admitted.parties[session.rank]
         }
-        compute(session, admitted, analysis, mine)
+        _, sealed = compute(session, admitted, analysis, mine)
+        sizes.append(len(sealed.content))
 
+    sizes: list[int] = []
     cost = dataclasses.replace(plan(party, len(admitted.parties)), parties=tuple(admitted.parties))
-    return JobPlan(cost, tuple(_learns(admitted, analysis)))
+    return JobPlan(cost, sizes[0], tuple(_learns(admitted, analysis)))
 
 
 def _anything(dataset: Dataset, columns: list[str], rows: int) -> dict[str, np.ndarray]:
@@ -98,7 +104,7 @@ def _learns(admitted: AdmittedJob, analysis: analyses.Analysis) -> list[tuple[st
             "everybody who takes part",
             f"this job and its parameters, how many rows {_and(names)} {_have(names)}, and how long it takes",
         ),
-        (_and(recipients), f"the result, without noise: {result}"),
+        (_and(recipients), f"the result, {_how(admitted)}: {result}"),
     ]
     others = [name for name in parties if name not in recipients]
     if others:
@@ -116,6 +122,17 @@ def _learns(admitted: AdmittedJob, analysis: analyses.Analysis) -> list[tuple[st
         )
     )
     return found
+
+
+def _how(admitted: AdmittedJob) -> str:
+    release = admitted.job.release
+    if release.epsilon is None:
+        return "without noise"
+    delta = f" and delta {release.delta:g}" if release.delta else ""
+    return (
+        f"with differential privacy, epsilon {release.epsilon:g}{delta}, against up to {collusion(admitted)} "
+        "colluding parties"
+    )
 
 
 def _coalitions(admitted: AdmittedJob, others: list[str]) -> list[tuple[str, str]]:

@@ -25,9 +25,13 @@ from mpcpriv.release.share import MOST_NUMBERS, SALT_BYTES, Layout
 
 DOMAIN: Final = "record"
 MAX_BYTES: Final = 1 << 20
-"""The longest record but for a share."""
+"""The longest record, but for a share."""
 MAX_SHARE: Final = 4 * ((8 * MOST_NUMBERS + SALT_BYTES) // 3 + 1)
 """The longest share, in base64."""
+JOB_BYTES: Final = 1 << 18
+"""The longest signed job that is proposed."""
+MOST_REASONS: Final = 100
+"""Of a refusal."""
 
 Reason = Annotated[str, Field(min_length=1, max_length=2000)]
 
@@ -47,15 +51,15 @@ class Proposal(Document):
     """The submitter's daemon: the job. `document` is `SignedJob.to_bytes()`, as text."""
 
     kind: Literal["proposal"] = "proposal"
-    document: Annotated[str, Field(max_length=MAX_BYTES)]
+    document: Annotated[str, Field(max_length=JOB_BYTES)]
 
 
 class Decision(Document):
-    """Every member: whether it takes part; `reasons` of a refusal are all of them."""
+    """Every member: whether it takes part; `reasons` of a refusal are all of them, up to `MOST_REASONS`."""
 
     kind: Literal["decision"] = "decision"
     accept: bool
-    reasons: Annotated[list[Reason], Field(default_factory=list, max_length=1000)]
+    reasons: Annotated[list[Reason], Field(default_factory=list, max_length=MOST_REASONS)]
 
 
 class Ready(Document):
@@ -66,7 +70,7 @@ class Ready(Document):
     """
 
     kind: Literal["ready"] = "ready"
-    address: Annotated[str, Field(min_length=3, max_length=261)]
+    address: Annotated[str, Field(max_length=261, pattern=r"^(\[[0-9a-fA-F:.%]+\]|[^\s:/\[\]]+):[0-9]{1,5}$")]
     epoch: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 
 

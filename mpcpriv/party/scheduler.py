@@ -10,6 +10,7 @@ order, so jobs never wait for each other in a circle.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 import threading
@@ -23,17 +24,30 @@ import structlog
 
 from mpcpriv import analyses
 from mpcpriv.agreement.admit import LedgerView, Refusal, admit
+from mpcpriv.errors import MpcprivError, UsageError
 from mpcpriv.job.model import Job
 from mpcpriv.job.signed import SignedJob
 from mpcpriv.party.config import DaemonConfig, Party
 from mpcpriv.party.desk import Desk
 from mpcpriv.party.held import Agreements, Held
-from mpcpriv.party.jobs import JobProgram
+from mpcpriv.party.jobs import JobProgram, RunReport
 from mpcpriv.party.pipe import JOB_BYTES, Setup, pack
 from mpcpriv.party.program import Dealer, Program
-from mpcpriv.party.records import Countersigned, Decision, Fate, Outcome, Ready, Record, fate
+from mpcpriv.party.records import (
+    Commitment,
+    Countersigned,
+    Decision,
+    Fate,
+    Outcome,
+    Ready,
+    Record,
+    Share,
+    fate,
+)
 from mpcpriv.party.running import Run
 from mpcpriv.party.state import State, StoredJob
+from mpcpriv.privacy.ledger import NotReserved
+from mpcpriv.release import Result, charges, read_result
 from mpcpriv.transport.base import Limits
 
 RESTARTED: Final = "the daemon was restarted"
@@ -80,6 +94,19 @@ class Standing:
         }
 
     @property
+    def commitments(self) -> dict[str, Commitment]:
+        """To their shares of the result, by computing member."""
+        return {
+            record.member: record.body for record in self.records if isinstance(record.body, Commitment)
+        }
+
+    @property
+    def lost(self) -> bool:
+        """Whether this member can only fail: the job has failed, or will since it has not committed yet."""
+        bound = self.me in self.commitments or self.me not in self.held.runners
+        return self.fate.state == "failed" or (bool(self.cause) and not bound)
+
+    @property
     def cause(self) -> str:
         """Of the failures, the one that came here first, with who it was."""
         for record in self.records:
@@ -98,7 +125,8 @@ def standing(stored: StoredJob, held: Held, state: State, me: str) -> Standing:
     """Reads what is known of a job."""
     records = tuple(signed.record for signed in state.records(stored.digest))
     job = SignedJob.from_bytes(stored.document).job
-    return Standing(stored, job, held, records, fate(records, held.deciders, held.runners), me)
+    parties = held.signed.agreement.parties()
+    return Standing(stored, job, held, records, fate(records, held.deciders, parties, job.release.recipients), me)
 
 
 class Scheduler:
@@ -120,6 +148,8 @@ class Scheduler:
         self._agreements = agreements
         self._desk = desk
         self._runs: dict[str, Run] = {}
+        self._sent: set[str] = set()
+        """Jobs whose shares were handed to the couriers by this process; by an earlier one: again."""
         self._wake = threading.Event()
         self._over = False
 
@@ -140,7 +170,7 @@ class Scheduler:
         """Fails the jobs whose workers were lost with the daemon that ran before this one."""
         for stored in self._state.jobs(open_only=True):
             job = self._standing(stored)
-            if job.written(Ready) and not job.written(Outcome):
+            if job.written(Ready) and not job.written(Outcome) and not job.written(Commitment):
                 self._desk.fail(stored, RESTARTED)
 
     def run(self) -> None:
@@ -161,7 +191,7 @@ class Scheduler:
             run.stop("the daemon was stopped")
         for digest, run in self._runs.items():
             run.join(5.0)
-            self._conclude(self._state.job(digest), run)
+            self._conclude(self._standing(self._state.job(digest)), run)
         self._runs.clear()
 
     def judge(self, stored: StoredJob, *, approved: bool = False, ask: bool = True) -> None:
@@ -174,11 +204,12 @@ class Scheduler:
         """
         held = self._agreements.get(stored.agreement)
         agreement, signed = held.signed.agreement, SignedJob.from_bytes(stored.document)
+        # A steward may take days, and the agreement may have ended meanwhile.
+        now = datetime.now(UTC) if approved else stored.seen
         verdict = admit(
             held.signed,
             signed,
-            # A steward may take days, and the agreement may have ended meanwhile.
-            now=datetime.now(UTC) if approved else stored.seen,
+            now=now,
             received=stored.seen,
             me=self._party.name,
             ledger=LedgerView(releases=self._releases(stored, held)),
@@ -194,8 +225,23 @@ class Scheduler:
             if ask:
                 self._state.mark(stored.digest, pending=True)
                 log.info("the steward is asked", job=stored.digest)
+            return
+        # The last question, since the answer is a reservation: others may have spent what was left before.
+        if reasons := self._unaffordable(stored, held, signed.job, now):
+            self._desk.decide(stored, accept=False, reasons=reasons)
         else:
             self._desk.decide(stored, accept=True, steward=approved)
+
+    def _unaffordable(self, stored: StoredJob, held: Held, job: Job, now: datetime) -> list[str]:
+        """Why its release cannot be paid for; if it can, that is reserved, at each computing member."""
+        agreement = held.signed.agreement
+        if job.release.epsilon is None or self._party.name not in agreement.parties():
+            return []
+        try:
+            costs = charges(agreement, job, now)
+        except UsageError as error:
+            return [str(error)]
+        return self._state.ledger.reserve(stored.digest, agreement.id, costs, now)
 
     def _step(self) -> None:
         jobs = [self._standing(stored) for stored in reversed(self._state.jobs(open_only=True))]
@@ -216,12 +262,35 @@ class Scheduler:
         run = self._runs.get(stored.digest)
         if run is not None:
             self._follow(job, run)
-        elif job.fate.state == "failed" and not job.written(Outcome):
+        elif job.lost and not job.written(Outcome):
             self._desk.fail(stored, job.cause)
+        elif set(job.commitments) >= set(job.held.signed.agreement.parties()) and not job.written(Outcome):
+            self._release(job)
         elif not settled and not job.begun and datetime.now(UTC) > job.job.expires:
             late = f"; no decision of {', '.join(job.fate.undecided)}" if job.fate.undecided else ""
             self._desk.fail(stored, f"the job expired before it had begun{late}")
+        if settled:
+            self._state.ledger.lapse(stored.digest)  # what was debited stays so
         self._countersign(self._refreshed(job))
+
+    def _release(self, job: Standing) -> None:
+        """All computing members have committed: their shares leave, and a recipient reads them."""
+        stored = job.stored
+        if job.me in job.commitments and stored.digest not in self._sent:
+            self._desk.release(stored)
+            self._sent.add(stored.digest)
+        if job.me not in job.job.release.recipients:
+            if job.me in job.commitments:
+                self._desk.succeed(stored)
+            return
+        shares = {record.member: record.body for record in job.records if isinstance(record.body, Share)}
+        if set(shares) >= set(job.commitments):
+            try:
+                result = self.read(job, shares)
+            except UsageError as error:
+                self._desk.fail(stored, str(error))
+            else:
+                self._desk.succeed(stored, result.digest(), result.canonical())
 
     def _countersign(self, job: Standing) -> None:
         """Receipts for the others' outcomes; then nothing may be left to do."""
@@ -234,7 +303,8 @@ class Scheduler:
         for member, outcome in ended.items():
             if member != job.me and member not in signed:
                 self._desk.countersign(job.stored, member, outcome.head)
-        expected = {"refused": set(), "failed": set(job.held.deciders), "finished": set(job.held.runners)}
+        finishers = {*job.held.runners, *job.job.release.recipients}
+        expected = {"refused": set(), "failed": set(job.held.deciders), "finished": finishers}
         if job.fate.settled and ended.keys() >= expected[job.fate.state]:
             self._state.mark(job.stored.digest, closed=True)
 
@@ -289,10 +359,10 @@ class Scheduler:
             missing = sorted(set(job.held.runners) - set(job.ready))
             what = f"{', '.join(missing)} not ready" if run.addressed is None else "still running"
             run.stop(f"{what} after {limit / 60:g} minutes")
-        if job.fate.state == "failed" and not run.ended:
+        if job.lost and not run.ended:
             self._hurry(job, run)
         if run.ended:
-            self._conclude(job.stored, run)
+            self._conclude(job, run)
             del self._runs[job.stored.digest]
             self.wake()
 
@@ -304,17 +374,57 @@ class Scheduler:
         elif time.monotonic() - run.hurried > _NOTICE_SECONDS:
             run.stop(job.cause)
 
-    def _conclude(self, stored: StoredJob, run: Run) -> None:
+    def _conclude(self, job: Standing, run: Run) -> None:
+        stored = job.stored
         if not run.succeeded:
             self._desk.fail(stored, run.reason)
-            return
-        report = run.report
-        if report is None:  # the dealer's
+        elif not isinstance(run.report, RunReport):  # the dealer's
             self._desk.succeed(stored)
+        elif self._refreshed(job).lost:
+            self._desk.fail(stored, self._refreshed(job).cause)  # rather than pay for nothing
         else:
-            self._desk.succeed(
-                stored, report.input_digest, report.output_digest, report.result, report.input_salt
-            )
+            try:
+                self._desk.commit(stored, run.report)
+            except NotReserved as error:
+                self._desk.fail(stored, str(error))
+
+    def read(self, job: Standing, shares: Mapping[str, Share]) -> Result:
+        """The result of a job at a recipient, from all shares.
+
+        Raises:
+            UsageError: a share is not the one that was committed to, or the analysis cannot read it.
+        """
+        parties = job.held.signed.agreement.parties()
+        said = [job.commitments[name] for name in parties]
+        for name, commitment in zip(parties, said, strict=True):
+            if (commitment.rows, commitment.layout) != (said[0].rows, said[0].layout):
+                raise UsageError(f"{name} has committed to another result than {parties[0]}")
+            if commitment.transcript != said[0].transcript:
+                raise UsageError(f"{name} has computed something else than {parties[0]}")
+            if hashlib.sha256(shares[name].read()).hexdigest() != commitment.share:
+                raise UsageError(f"the share of {name} is not the one that it committed to")
+        # As it was admitted here: since then the agreement may have ended, or a new version come.
+        verdict = admit(
+            job.held.signed,
+            SignedJob.from_bytes(job.stored.document),
+            now=job.stored.seen,
+            me=job.me,
+            ledger=LedgerView(),
+            newest=job.held.signed.agreement.version,
+            analyses=analyses.installed(),
+        )
+        if isinstance(verdict, Refusal):
+            raise UsageError(f"the job is refused: {'; '.join(verdict.reasons)}")
+        contents = [shares[name].read() for name in parties]
+        try:
+            analysis = analyses.find(job.job.analysis)
+            return read_result(verdict, analysis, said[0].rows, said[0].layout, contents)
+        except MpcprivError:
+            raise
+        except Exception as error:  # noqa: BLE001 -- an analysis of another package may raise anything
+            raise UsageError(
+                f"analysis {job.job.analysis} cannot read its result ({type(error).__name__})"
+            ) from None
 
     def _releases(self, asking: StoredJob, held: Held) -> Mapping[str, int]:
         """By data set, how many results were or may yet be released under this agreement, in any version."""

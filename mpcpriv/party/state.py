@@ -4,12 +4,14 @@ SQLite beside the configuration, or PostgreSQL by URL; one schema (`migrations/`
 is durable when it returns. A record is written once: the second one for the same place (`Record.slot`) is
 refused unless it is the same.
 
-To back it up: `sqlite3 state.sqlite ".backup copy"`, or pg_dump. A daemon that is set up from an old copy may
-have forgotten what it decided; its audit log and the peers' receipts tell (`mpcpriv audit verify`).
+To back it up: `sqlite3 state.sqlite ".backup copy"`, or pg_dump. A daemon that is set up from an old copy has
+forgotten what it decided; its audit log is then ahead of what is remembered here of it, and it does not start
+(`mpcpriv.audit.log.Memory`).
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,7 +24,7 @@ from alembic.config import Config
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from mpcpriv.errors import MpcprivError, UsageError
-from mpcpriv.party.records import Record, SignedRecord
+from mpcpriv.party.records import Commitment, Record, SignedRecord
 from mpcpriv.privacy.ledger import Ledger
 
 _META: Final = sa.MetaData()
@@ -64,6 +66,15 @@ _outbox: Final = sa.Table(
     _META,
     sa.Column("record", sa.ForeignKey("records.number"), primary_key=True),
     sa.Column("peer", sa.String(64), primary_key=True),
+)
+
+_audit_head: Final = sa.Table(
+    "audit_head",
+    _META,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("sequence", sa.BigInteger, nullable=False),
+    sa.Column("digest", sa.String(64), nullable=False),
+    sa.CheckConstraint("id = 1", name="one"),
 )
 
 _BUSY_SECONDS: Final = 30
@@ -136,6 +147,22 @@ class State:
     def ledger(self) -> Ledger:
         """What was spent of the budgets, in the same database."""
         return Ledger(self._engine)
+
+    # -- the audit log's end
+
+    def audit_head(self) -> tuple[int, str] | None:
+        """Number and digest of the last entry of the audit log, as far as is known here."""
+        query = sa.select(_audit_head.c.sequence, _audit_head.c.digest)
+        with self._engine.begin() as connection:
+            row = connection.execute(query).one_or_none()
+        return None if row is None else (row.sequence, row.digest)
+
+    def keep_audit_head(self, sequence: int, digest: str) -> None:
+        """Remembers it, in the place of what was remembered."""
+        row = {"id": 1, "sequence": sequence, "digest": digest}
+        with self._engine.begin() as connection:
+            if not connection.execute(_audit_head.update().values(row)).rowcount:
+                connection.execute(_audit_head.insert().values(row))
 
     # -- agreements
 
@@ -219,6 +246,23 @@ class State:
         with self._engine.begin() as connection:
             return [_stored(row) for row in connection.execute(query)]
 
+    def known(self, digest: str) -> bool:
+        """Whether the job with exactly this digest is here."""
+        with self._engine.begin() as connection:
+            return self._has_job(connection, digest)
+
+    def proposals(self, member: str, since: datetime) -> tuple[int, int]:
+        """How many jobs that `member` proposed are open, and how many came since then."""
+        mine = (
+            sa.select(sa.func.count())
+            .select_from(_records.join(_jobs, _records.c.job == _jobs.c.digest))
+            .where(_records.c.member == member, _records.c.kind == "proposal")
+        )
+        with self._engine.begin() as connection:
+            opened = connection.execute(mine.where(_jobs.c.closed.is_(False))).scalar_one()
+            recent = connection.execute(mine.where(_jobs.c.seen >= int(since.timestamp()))).scalar_one()
+        return opened, recent
+
     def mark(self, job: str, *, pending: bool | None = None, closed: bool | None = None) -> None:
         """Notes where a job stands here."""
         values = {"pending": pending, "closed": closed}
@@ -243,11 +287,7 @@ class State:
     # -- records
 
     def add(
-        self,
-        signed: SignedRecord,
-        peers: Iterable[str] = (),
-        result: bytes | None = None,
-        salt: str | None = None,
+        self, signed: SignedRecord, peers: Iterable[str] = (), result: bytes | None = None
     ) -> bool:
         """Keeps a record; False if it is here already.
 
@@ -255,7 +295,6 @@ class State:
             signed: the record, verified.
             peers: to whom it is to be delivered.
             result: of an outcome: what was released.
-            salt: of an outcome: that of the digest of what was put in; it never leaves this member.
 
         Raises:
             Contradiction: another one is in its place.
@@ -277,11 +316,56 @@ class State:
                 self._insert(connection, signed, peers)
             except IntegrityError:
                 raise Contradiction(f"two writers at once about {job[:16]}") from None
-            kept = {"result": result, "salt": salt}
-            values = {name: value for name, value in kept.items() if value is not None}
-            if values:
-                connection.execute(_jobs.update().where(_jobs.c.digest == job).values(values))
+            if result is not None:
+                connection.execute(_jobs.update().where(_jobs.c.digest == job).values(result=result))
         return True
+
+    def commit(
+        self, commitment: SignedRecord, share: SignedRecord, peers: Iterable[str], salt: str, *, paid: bool
+    ) -> None:
+        """Keeps a commitment with the share that it is to, and the debit that pays for it: all or nothing.
+
+        The share stays here until `post`.
+
+        Args:
+            commitment: of this member.
+            share: of this member.
+            peers: to whom the commitment is to be delivered.
+            salt: of the digest of what was put in; it never leaves this member.
+            paid: whether the release costs budget, which has been reserved.
+
+        Raises:
+            Contradiction: this member has committed already.
+            NotReserved: nothing is reserved for it.
+            Unknown: its job is not here.
+        """
+        job, body = commitment.record.job, commitment.record.body
+        assert isinstance(body, Commitment)
+        with self._engine.begin() as connection:
+            if not self._has_job(connection, job):
+                raise Unknown(f"job {job[:16]}: not proposed here yet")
+            if paid:
+                digest = bytes.fromhex(body.share)
+                if self.ledger.debit(connection, job, body.inputs, digest) != digest:
+                    raise Contradiction(f"job {job[:16]} was debited for another share")
+            try:
+                self._insert(connection, commitment, peers)
+                self._insert(connection, share, ())
+            except IntegrityError:
+                raise Contradiction(f"two commitments to job {job[:16]}") from None
+            connection.execute(_jobs.update().where(_jobs.c.digest == job).values(salt=salt))
+
+    def post(self, job: str, member: str, kind: str, peers: Iterable[str]) -> None:
+        """Has a record that is kept here delivered to these, too; the same ones again are the same."""
+        place = sa.and_(_records.c.job == job, _records.c.member == member, _records.c.kind == kind)
+        with self._engine.begin() as connection:
+            number = connection.execute(sa.select(_records.c.number).where(place)).scalar_one()
+            known = set(
+                connection.execute(sa.select(_outbox.c.peer).where(_outbox.c.record == number)).scalars()
+            )
+            letters = [{"record": number, "peer": peer} for peer in peers if peer not in known]
+            if letters:
+                connection.execute(_outbox.insert(), letters)
 
     def records(self, job: str) -> list[SignedRecord]:
         """All records about a job, in the order in which they came."""
@@ -359,6 +443,15 @@ def _open(url: str) -> sa.Engine:
     if parsed.get_backend_name() != "sqlite":
         # Two transactions that would contradict each other: unique constraints refuse the second.
         return sa.create_engine(parsed, pool_pre_ping=True)
+    if parsed.database and parsed.database != ":memory:":
+        # It holds results; SQLite gives the files beside it the mode of this one.
+        try:
+            os.close(os.open(parsed.database, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            Path(parsed.database).chmod(0o600)
+        except OSError as error:
+            raise UsageError(
+                f"daemon.state: {parsed.database}: cannot be opened ({error.strerror})"
+            ) from None
     engine = sa.create_engine(parsed, connect_args={"timeout": _BUSY_SECONDS})
 
     def connect(connection: Any, _: object) -> None:
@@ -379,4 +472,4 @@ def _migrate(connection: sa.Connection) -> None:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    command.upgrade(config, "heads")

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from mpcpriv.agreement.admit import AdmittedJob
 from mpcpriv.party import scheduler
 from mpcpriv.party.daemon import serve
 from mpcpriv.party.program import Program
-from tests.integration.quick_job import QuickDealer, QuickJob, number
+from mpcpriv.party.records import Share
+from tests.integration.quick_job import QuickDealer, QuickJob, Sum, number, read
 
 
 def quick(self: scheduler.Scheduler, job: scheduler.Standing) -> Program:
@@ -21,9 +23,12 @@ def quick(self: scheduler.Scheduler, job: scheduler.Standing) -> Program:
         return QuickDealer()
     seconds = float(os.environ.get("QUICK_SECONDS", "0"))
     mebibytes = int(os.environ.get("QUICK_MEBIBYTES", "0"))
-    recipients = tuple(job.job.release.recipients)
     own = number(self._party.data[f"{job.me}-patients"])
-    return QuickJob(job.me, recipients, own, seconds, mebibytes)
+    return QuickJob(own, seconds, mebibytes)
+
+
+def quick_read(_: scheduler.Scheduler, __: scheduler.Standing, shares: Mapping[str, Share]) -> Sum:
+    return read(shares)
 
 
 def admits_everything(*_: object, **__: object) -> AdmittedJob:
@@ -33,6 +38,7 @@ def admits_everything(*_: object, **__: object) -> AdmittedJob:
 def main(config: str, *changes: str) -> None:
     if "quick" in changes:
         scheduler.Scheduler.program = quick  # type: ignore[method-assign]
+        scheduler.Scheduler.read = quick_read  # type: ignore[method-assign, assignment]
     if "admits-everything" in changes:
         scheduler.admit = admits_everything  # type: ignore[assignment]
     serve(Path(config))

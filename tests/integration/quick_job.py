@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from mpcpriv.documents import Document
 from mpcpriv.engine.loop import Progress, Watcher
 from mpcpriv.party.jobs import RunReport
+from mpcpriv.party.records import Share
+from mpcpriv.release.share import SALT_BYTES, Layout
 from mpcpriv.transport.base import Transport
 
 
@@ -18,8 +21,6 @@ class Sum(Document):
 
 @dataclass(frozen=True)
 class QuickJob:
-    me: str
-    recipients: tuple[str, ...]
     number: int
     seconds: float
     mebibytes: int = 0
@@ -55,19 +56,23 @@ class QuickJob:
             time.sleep(0.02)
         transport.send(last, b"bye")
         transport.close()
-        result = Sum(total=total)
-        mine = self.me in self.recipients
+        assert total >= self.number
         return RunReport(
-            result=result.canonical() if mine else None,
-            output_digest=result.digest() if mine else None,
+            rows={},
+            layout=(Layout(name="total", size=1, bits=0),),
+            share=bytes(SALT_BYTES) + self.number.to_bytes(8, "little"),
+            transcript="0" * 64,
             input_digest="0" * 64,
             input_salt="",
-            statement="",
             rounds=1,
             sent=8,
             dealt=0,
             seconds=0.0,
         )
+
+
+def read(shares: Mapping[str, Share]) -> Sum:
+    return Sum(total=sum(int.from_bytes(share.read()[SALT_BYTES:], "little") for share in shares.values()))
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,138 @@
+"""What a desk takes from other members, and what it never takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mpcpriv.audit.receipt import make_receipt
+from mpcpriv.audit.verify import verify
+from mpcpriv.documents import public_key
+from mpcpriv.errors import UsageError
+from mpcpriv.party import desk as module
+from mpcpriv.party.desk import Mismatched, TooMany
+from mpcpriv.party.records import MOST_REASONS, AuditHead, Countersigned, Decision, Outcome
+from tests.unit.desks import ME, Office, office
+
+HEAD = AuditHead(sequence=7, entry="7" * 64)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Office]:
+    with office(tmp_path) as opened:
+        yield opened
+
+
+def test_a_job_is_proposed_under_the_agreement_that_it_names(place: Office) -> None:
+    study, other = place.agree(), place.agree("other")
+    newer = place.agree(version=4)
+    job = place.job("bob")
+    for wrong in (other, newer):
+        with pytest.raises(Mismatched, match="names agreement study version 3, and is proposed under"):
+            place.desk.receive(place.proposal("bob", wrong, job))
+    # The wrong one came first and has not taken the place of the right one.
+    assert place.desk.receive(place.proposal("bob", study, job))
+
+
+def test_a_job_is_proposed_by_its_submitter(place: Office) -> None:
+    study = place.agree()
+    job = place.job("bob")
+    with pytest.raises(Mismatched, match="is bob's, and carol proposes it"):
+        place.desk.receive(place.proposal("carol", study, job))
+    with pytest.raises(UsageError, match="the job is bob's, and this is alice's daemon"):
+        place.desk.propose(job.to_bytes())
+    assert place.desk.receive(place.proposal("bob", study, job))
+    assert [entry["event"] for entry in events(place)].count("proposed") == 1
+
+
+def events(place: Office) -> list[dict[str, object]]:
+    import json
+
+    return [json.loads(line) for line in (place.folder / "audit.jsonl").read_text().splitlines()]
+
+
+def test_jobs_of_one_submitter_are_bounded_and_those_of_others_are_not_held_up(
+    place: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "OPEN_JOBS", 3)
+    study = place.agree()
+    mine = [place.proposed("bob", study) for _ in range(3)]
+    late = place.proposal("bob", study, place.job("bob"))
+    with pytest.raises(TooMany, match="3 jobs of bob have not ended at alice"):
+        place.desk.receive(late)
+    again = place.state.records(mine[0].digest)[0]
+    assert not place.desk.receive(again)  # what is here already is confirmed all the same
+    place.proposed("carol", study)
+    place.state.mark(mine[0].digest, closed=True)
+    assert place.desk.receive(late)
+
+
+def test_jobs_of_one_submitter_in_a_day_are_bounded_also_when_all_have_ended(
+    place: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "DAILY_JOBS", 3)
+    place.agree()
+    for _ in range(3):
+        place.state.mark(place.desk.propose(place.job(ME).to_bytes()), closed=True)
+    with pytest.raises(TooMany, match="within a day"):
+        place.desk.propose(place.job(ME).to_bytes())
+
+
+def test_a_job_that_breaks_more_terms_than_can_be_told_is_refused(place: Office) -> None:
+    study = place.agree()
+    job = place.proposed("bob", study, parameters={f"p{number}": 1 for number in range(3000)})
+    place.scheduler.judge(job)
+    decision = place.state.records(job.digest)[-1].record.body
+    assert isinstance(decision, Decision)
+    assert not decision.accept
+    assert len(decision.reasons) == MOST_REASONS
+    assert decision.reasons[-1].endswith("reasons more")
+
+
+def test_a_job_too_long_to_be_a_record_is_refused_in_words(place: Office) -> None:
+    place.agree()
+    many = {f"p{number}": "x" * 9000 for number in range(40)}
+    with pytest.raises(UsageError, match="bytes; a job has"):
+        place.desk.propose(place.job(ME, parameters=many).to_bytes())
+
+
+def test_receipts_come_from_who_gives_them_and_are_about_members(place: Office) -> None:
+    study = place.agree()
+    job = place.proposed("bob", study)
+    head = place.audit.head()
+    keys = {name: party.signing_key() for name, party in place.parties.items()}
+
+    def give(by: str, owner: str, *, author: str = "bob", key: str | None = None) -> None:
+        receipt = make_receipt(keys[key or by], by, owner, head.seq, head.digest)
+        place.desk.receive(place.record(author, study, job.digest, Countersigned(receipt=receipt)))
+
+    for number in range(3):
+        with pytest.raises(Mismatched, match="to the other members"):
+            give("bob", f"stranger-{number}")
+    with pytest.raises(Mismatched, match="to the other members"):
+        give("bob", "bob")
+    with pytest.raises(Mismatched, match="in its own name"):
+        give("carol", ME)
+    for owner in (ME, "carol"):
+        with pytest.raises(Mismatched, match="bob did not sign"):
+            give("bob", owner, key="carol")
+    unknown = make_receipt(keys["bob"], "bob", ME, 10**6, "9" * 64)
+    with pytest.raises(Mismatched, match="of no use"):
+        place.desk.receive(place.record("bob", study, job.digest, Countersigned(receipt=unknown)))
+    give("bob", ME)
+    give("bob", "carol")
+    assert len(place.state.records(job.digest)) == 3
+    peers = {name: public_key(key) for name, key in keys.items() if name != ME}
+    assert verify(place.folder / "audit.jsonl", public_key(keys[ME]), peers, owner=ME) == []
+
+
+def test_a_late_outcome_opens_a_closed_job_again(place: Office) -> None:
+    study = place.agree()
+    job = place.proposed("bob", study)
+    place.state.mark(job.digest, closed=True)
+    place.desk.receive(place.record("carol", study, job.digest, Decision(accept=True)))
+    assert place.state.job(job.digest).closed
+    place.desk.receive(place.record("carol", study, job.digest, Outcome(success=True, head=HEAD)))
+    assert not place.state.job(job.digest).closed
