@@ -92,7 +92,7 @@ class Query:
             expected = (min(_CHUNK, rows - start), self.size)
             if found.shape != expected or found.dtype != np.int64:
                 raise UsageError(
-                    f"the analysis contributes {found.dtype} {found.shape} where int64 {expected} was declared"
+                    f"the analysis contributes {found.dtype} {found.shape}; declared is int64 {expected}"
                 )
             total += self._clipped(found).sum(0)
         return total

@@ -165,7 +165,7 @@ def _trained(console: Console, connections: Mapping[str, Connection], folder: Pa
         console.print(f"\n  {', '.join(hospitals)} hold the model; {DEALER} has nothing to fetch")
     else:
         raise MpcprivError("the dealer holds a result: this is a fault in mpcpriv; please report it")
-    console.print(f"  {escape(handle.document()['statement'])}")
+    console.print(f"  {escape(handle.document()['statement']['text'])}")
     return results[0]
 
 

@@ -1,4 +1,4 @@
-"""A party's part in a job: admits it once more, shares its own columns, runs the analysis, seals its share."""
+"""A party's part in a job: admits it once more, shares its columns, runs the analysis, seals its share."""
 
 from __future__ import annotations
 

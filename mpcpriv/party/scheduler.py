@@ -96,9 +96,7 @@ class Standing:
     @property
     def commitments(self) -> dict[str, Commitment]:
         """To their shares of the result, by computing member."""
-        return {
-            record.member: record.body for record in self.records if isinstance(record.body, Commitment)
-        }
+        return {record.member: record.body for record in self.records if isinstance(record.body, Commitment)}
 
     @property
     def lost(self) -> bool:
@@ -126,7 +124,9 @@ def standing(stored: StoredJob, held: Held, state: State, me: str) -> Standing:
     records = tuple(signed.record for signed in state.records(stored.digest))
     job = SignedJob.from_bytes(stored.document).job
     parties = held.signed.agreement.parties()
-    return Standing(stored, job, held, records, fate(records, held.deciders, parties, job.release.recipients), me)
+    return Standing(
+        stored, job, held, records, fate(records, held.deciders, parties, job.release.recipients), me
+    )
 
 
 class Scheduler:

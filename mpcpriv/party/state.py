@@ -286,9 +286,7 @@ class State:
 
     # -- records
 
-    def add(
-        self, signed: SignedRecord, peers: Iterable[str] = (), result: bytes | None = None
-    ) -> bool:
+    def add(self, signed: SignedRecord, peers: Iterable[str] = (), result: bytes | None = None) -> bool:
         """Keeps a record; False if it is here already.
 
         Args:

@@ -147,13 +147,12 @@ def _statement(admitted: AdmittedJob, cohort: int) -> dict[str, Any]:
     delta = f", delta {release.delta:g}" if release.delta else ""
     return {
         "text": (
-            f"{admitted.job.analysis}: released to {to} with differential privacy, epsilon {release.epsilon:g}"
-            f"{delta}, {under}"
+            f"{admitted.job.analysis}: released to {to} with differential privacy, "
+            f"epsilon {release.epsilon:g}{delta}, {under}"
         ),
         "more": (
             f"up to {most} of the {parties} computing parties may show each other their noise and learn no "
-            f"more than this; {'all of them' if most + 1 == parties else f'{most + 1} or more'} together learn "
-            "more"
+            f"more than this; {'all' if most + 1 == parties else f'{most + 1} or more'} of them together do"
         ),
     }
 

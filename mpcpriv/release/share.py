@@ -77,9 +77,7 @@ def seal(session: Session, outputs: Mapping[str, tuple[torch.Tensor, int]]) -> S
     return Sealed(layout, secrets.token_bytes(SALT_BYTES) + share.numpy().astype("<i8").tobytes())
 
 
-def combine(
-    layout: Sequence[Layout], contents: Sequence[bytes]
-) -> tuple[dict[str, np.ndarray], bytes]:
+def combine(layout: Sequence[Layout], contents: Sequence[bytes]) -> tuple[dict[str, np.ndarray], bytes]:
     """Opens a result from all parties' shares.
 
     Args:
@@ -97,7 +95,9 @@ def combine(
     salt = hashlib.sha256()
     for content in contents:
         if len(content) != SALT_BYTES + 8 * total:
-            raise UsageError(f"a share of {len(content)} bytes, where {SALT_BYTES + 8 * total} were announced")
+            raise UsageError(
+                f"a share of {len(content)} bytes, where {SALT_BYTES + 8 * total} were announced"
+            )
         salt.update(content[:SALT_BYTES])
         # Safe to open: these sums are what the agreement lets this recipient have, noise and all.
         opened += np.frombuffer(content, dtype="<i8", offset=SALT_BYTES)
