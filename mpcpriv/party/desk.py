@@ -361,9 +361,7 @@ class Desk:
                 raise Mismatched(f"{record.member} does not compute and has no share of a result")
             asked = SignedJob.from_bytes(self._state.job(record.job).document).job
             if isinstance(body, Share) and self.me not in asked.release.recipients:
-                raise Mismatched(
-                    f"{self.me} is no recipient of job {record.job[:16]}"
-                )
+                raise Mismatched(f"{self.me} is no recipient of job {record.job[:16]}")
         elif isinstance(body, Countersigned):
             receipt, key = body.receipt, held.signing_key(record.member)
             # Whose receipts there may be is bounded, and a bad one in our log would make it look damaged.

@@ -24,8 +24,8 @@ def check(admitted: AdmittedJob, analysis: Analysis, cohort: int) -> None:
     if asked.epsilon is not None:
         if not isinstance(analysis, Private):
             raise Unsupported(
-                f"analysis {analysis.name}: how much one row can change its result is not known, so it cannot "
-                "be released with differential privacy; ask for another analysis, or leave epsilon out"
+                f"analysis {analysis.name}: how much one row can change its result is not known, so it "
+                "cannot be released with differential privacy; ask for another analysis, or leave epsilon out"
             )
         return
     if not rule.unnoised:

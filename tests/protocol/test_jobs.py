@@ -17,12 +17,14 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 import mpcpriv.engine
+from mpcpriv import analyses
 from mpcpriv.errors import Desynchronised, Unsupported, UsageError
 from mpcpriv.party import launch
 from mpcpriv.party.jobs import RunReport, input_digest
 from mpcpriv.party.planning import plan_job
 from mpcpriv.party.program import Dealer
-from mpcpriv.release import check
+from mpcpriv.release import Result, check, read_result
+from mpcpriv.release.share import SALT_BYTES
 from mpcpriv.types import PartyId
 from tests.protocol.job_cases import OWNERS, Case, Tables, case, column
 from tests.protocol.parties import outcomes
@@ -47,9 +49,14 @@ def run(one: Case, parties: tuple[str, ...] = OWNERS, **changes: Any) -> list[Ru
     return results[:-1]
 
 
-def values(report: RunReport) -> dict[str, Any]:
-    assert report.result is not None
-    found: dict[str, Any] = json.loads(report.result)["result"]
+def result(one: Case, reports: list[RunReport]) -> Result:
+    shares = [report.share for report in reports]
+    analysis = analyses.find(one.job.job.analysis)
+    return read_result(one.admitted(), analysis, reports[0].rows, reports[0].layout, shares)
+
+
+def values(one: Case, reports: list[RunReport]) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(result(one, reports).canonical())["result"]
     return found
 
 
@@ -93,12 +100,13 @@ def test_a_regression_is_scikit_learns_and_costs_what_was_planned(
     tmp_path: Path, steps: int, penalty: float
 ) -> None:
     one = regression(tmp_path, steps=steps, penalty=penalty)
-    plan = plan_job(one.admitted(), COUNTS).cost
+    planned = plan_job(one.admitted(), COUNTS)
+    plan = planned.cost
     reports = run(one)
-    agrees(values(reports[0]), penalty)
-    assert reports[0].result == reports[2].result
-    assert reports[1].result is None
-    assert reports[1].output_digest is None
+    agrees(values(one, reports), penalty)
+    assert len({report.transcript for report in reports}) == 1
+    assert len({report.layout for report in reports}) == 1
+    assert {len(report.share) for report in reports} == {planned.result}
     assert [report.rounds for report in reports] == [plan.rounds] * 3
     assert [report.sent for report in reports] == [sum(row) for row in plan.sent]
     assert sum(report.dealt for report in reports) == pytest.approx(sum(plan.dealt_to), rel=0.05)
@@ -106,7 +114,8 @@ def test_a_regression_is_scikit_learns_and_costs_what_was_planned(
 
 
 def test_too_few_steps_are_not_said_to_have_converged(tmp_path: Path) -> None:
-    assert values(run(regression(tmp_path, steps=2))[0])["converged"] == 0
+    one = regression(tmp_path, steps=2)
+    assert values(one, run(one))["converged"] == 0
 
 
 def test_columns_may_be_split(tmp_path: Path) -> None:
@@ -116,7 +125,8 @@ def test_columns_may_be_split(tmp_path: Path) -> None:
     tables = {**tables, "carol": {"benign": BENIGN}}
     known = {one["name"]: one for one in TERMS}
     columns = {owner: [known[name] for name in table] for owner, table in tables.items()}
-    agrees(values(run(case(tmp_path, tables, columns, "logistic-regression", {"target": "benign"}))[0]))
+    one = case(tmp_path, tables, columns, "logistic-regression", {"target": "benign"})
+    agrees(values(one, run(one)))
 
 
 def test_means_and_variances(tmp_path: Path) -> None:
@@ -132,26 +142,37 @@ def test_means_and_variances(tmp_path: Path) -> None:
         column("yes", whole, "boolean"),
     ]
     one = case(tmp_path, tables, dict.fromkeys(tables, terms), "count-and-mean", parties=("alice", "bob"))
-    report = run(one, ("alice", "bob"))[0]
-    found = values(report)
+    reports = run(one, ("alice", "bob"))
+    found = values(one, reports)
     assert (found["rows"], found["columns"]) == (300, ["count", "x", "yes"])
     np.testing.assert_allclose([found["mean"][0], found["mean"][2]], pooled.mean(0)[[0, 2]], rtol=1e-14)
     np.testing.assert_allclose(found["mean"][1], pooled.mean(0)[1], atol=320 / 2**19)
     np.testing.assert_allclose(found["variance"], pooled.var(0, ddof=1), rtol=1e-5)
-    assert report.rounds == plan_job(one.admitted(), {"alice-rows": 100, "bob-rows": 200}).cost.rounds
+    assert reports[0].rounds == plan_job(one.admitted(), {"alice-rows": 100, "bob-rows": 200}).cost.rounds
 
 
 def test_digests_tell_nothing_to_others_and_all_to_their_owners(tmp_path: Path) -> None:
-    first, second = run(summary(tmp_path)), run(summary(tmp_path))
-    assert first[0].result
-    assert hashlib.sha256(first[0].result).hexdigest() == first[0].output_digest
-    assert values(first[0])["mean"] == values(second[0])["mean"]
+    one = summary(tmp_path)
+    first, second = run(one), run(one)
+    results = [result(one, reports) for reports in (first, second)]
+    assert hashlib.sha256(results[0].canonical()).hexdigest() == results[0].digest()
     # The same tables and the same results, and yet nobody can tell from the digests.
+    assert results[0].answer["mean"] == results[1].answer["mean"]
     assert not {r.input_digest for r in first} & {r.input_digest for r in second}
-    assert json.loads(first[0].result)["salt"] != json.loads(second[0].result or b"")["salt"]
+    assert results[0].salt != results[1].salt
+    assert not {r.share for r in first} & {r.share for r in second}
     own = {"alice-rows": {name: BY_ROWS["alice"][name] for name in ("mean radius", "benign")}}
     assert input_digest(own, bytes.fromhex(first[0].input_salt)) == first[0].input_digest
     assert first[0].input_salt not in repr(first[0])
+    assert repr(first[0].share) not in repr(first[0])
+
+
+def test_shares_are_uniform_but_for_their_sum(tmp_path: Path) -> None:
+    """A recipient sees all shares, and learns the sum: of one party's part the masks leave nothing."""
+    one = summary(tmp_path)
+    found = [np.frombuffer(r.share, dtype="<i8", offset=SALT_BYTES) for _ in range(40) for r in run(one)]
+    high = np.unpackbits(np.concatenate(found).view(np.uint8))
+    assert abs(high.mean() - 0.5) < 5 / np.sqrt(high.size)
 
 
 def test_the_release_is_refused_before_anything_is_computed(tmp_path: Path) -> None:
@@ -161,18 +182,18 @@ def test_the_release_is_refused_before_anything_is_computed(tmp_path: Path) -> N
     with pytest.raises(UsageError, match=r"569 rows.*570"):
         plan_job(few.admitted(), COUNTS)
     exactly = summary(tmp_path, privacy={"unnoised": True, "minimum_cohort": 569})
-    assert values(run(exactly)[0])["rows"] == 569
-    admitted = exactly.admitted()
+    assert values(exactly, run(exactly))["rows"] == 569
+    admitted, analysis = exactly.admitted(), analyses.find("count-and-mean")
     object.__setattr__(admitted, "agreement", _with(admitted.agreement, unnoised=False))
     with pytest.raises(UsageError, match="nothing without noise"):
-        check(admitted, 569)
-    admitted = exactly.admitted()
+        check(admitted, analysis, 569)
     asked = admitted.job.model_copy(
         update={"release": admitted.job.release.model_copy(update={"epsilon": 1.0})}
     )
     object.__setattr__(admitted, "job", asked)
-    with pytest.raises(Unsupported, match="differential privacy"):
-        check(admitted, 569)
+    check(admitted, analysis, 569)
+    with pytest.raises(Unsupported, match="logistic-regression: how much one row"):
+        check(admitted, analyses.find("logistic-regression"), 569)
 
 
 def _with(agreement: Any, **changes: Any) -> Any:
@@ -230,6 +251,5 @@ def test_between_processes(tmp_path: Path) -> None:
     with launch.start(tuple(map(PartyId, (*OWNERS, "dealer"))), [*programs, Dealer()], None) as group:
         group.wait()
         reports = [pickle.loads(member.value or b"") for member in group.members[:-1]]
-    assert [report.result is None for report in reports] == [True, False, True]
     pooled = np.column_stack([FEATURES["mean radius"], BENIGN])
-    np.testing.assert_allclose(values(reports[1])["mean"], pooled.mean(0), rtol=1e-6)
+    np.testing.assert_allclose(values(one, reports)["mean"], pooled.mean(0), rtol=1e-6)

@@ -46,8 +46,8 @@ def job(logs: dict[str, AuditLog], number: int) -> None:
         )
         log.append("decided", job=digest, by=log.owner, decision="accept", approval="steward")
         log.append("started", **under, parties=MEMBERS, dealer="dealer")
-        log.append("released", **under, analysis="mean", recipients=("alice",), output_digest="b" * 64)
-        log.append("outcome", job=digest, by=log.owner, outcome="success", input_digest="c" * 64)
+        log.append("released", **under, analysis="mean", recipients=("alice",), share_digest="b" * 64)
+        log.append("outcome", job=digest, by=log.owner, outcome="success", output_digest="c" * 64)
     heads = {name: log.head() for name, log in logs.items()}
     for owner, head in heads.items():
         for peer in MEMBERS:

@@ -27,8 +27,9 @@ from mpcpriv.party.records import (
     fate,
 )
 
-MEMBERS = ("alice", "bob", "dealer", "watcher")
-RUNNERS = ("alice", "bob", "dealer")
+MEMBERS = ("alice", "bob", "reader", "dealer")
+PARTIES = ("alice", "bob")
+RECIPIENTS = ("bob", "reader")
 HEAD = AuditHead(sequence=3, entry="0" * 64)
 
 
@@ -37,7 +38,7 @@ def record(member: str, body: Body) -> Record:
 
 
 def of(records: Iterable[Record]) -> Fate:
-    return fate(records, MEMBERS, RUNNERS)
+    return fate(records, MEMBERS, PARTIES, RECIPIENTS)
 
 
 ACCEPT = Decision(accept=True)
@@ -64,10 +65,10 @@ def test_every_set_of_three_members_has_the_expected_fate() -> None:
     members = ("alice", "bob", "dealer")
     for lives in itertools.product(LIVES, repeat=3):
         records = [record(member, body) for member, life in zip(members, lives, strict=True) for body in life]
-        state = fate(records, members, members).state
+        state = fate(records, members, members[:2], members[1:]).state
         if any(REFUSE in life for life in lives):
             assert state == "refused"
-        elif any(FAILURE in life for life in lives):
+        elif any(FAILURE in life for life in lives):  # each of the three computes or reads
             assert state == "failed"
         elif all(SUCCESS in life for life in lives):
             assert state == "finished"
@@ -104,13 +105,13 @@ def test_a_finished_job_is_finished_for_everybody(
     records = [record(member, body) for member, life in zip(MEMBERS, lives, strict=True) for body in life]
     one = data.draw(st.lists(st.sampled_from(records))) if records else []
     if of(one).state == "finished":
-        honest_rest = [r for r in records if not (r.member == "watcher" and isinstance(r.body, Outcome))]
+        honest_rest = [r for r in records if not (r.member == "dealer" and isinstance(r.body, Outcome))]
         assert of([*one, *honest_rest]).state == "finished"
 
 
 def test_reasons_name_who_and_all_of_them() -> None:
     found = of([record("bob", REFUSE), record("alice", ACCEPT)])
-    assert found == Fate("refused", ("bob: too late", "bob: too much"), ("dealer", "watcher"))
+    assert found == Fate("refused", ("bob: too late", "bob: too much"), ("dealer", "reader"))
     assert of([record("bob", FAILURE)]).reasons == ("bob: killed",)
 
 
@@ -118,9 +119,16 @@ def test_a_stranger_decides_nothing() -> None:
     assert of([record("eve", REFUSE), record("eve", FAILURE)]).state == "proposed"
 
 
-def test_a_runner_that_has_not_succeeded_is_waited_for() -> None:
+def test_a_dealer_that_fails_late_does_not_matter() -> None:
     accepted = [record(member, ACCEPT) for member in MEMBERS]
-    succeeded = [record(member, SUCCESS) for member in RUNNERS]
+    assert of([*accepted, record("dealer", FAILURE)]).state == "running"
+    succeeded = [record(member, SUCCESS) for member in ("alice", "bob", "reader")]
+    assert of([*accepted, record("dealer", FAILURE), *succeeded]).state == "finished"
+
+
+def test_who_computes_or_reads_and_has_not_succeeded_is_waited_for() -> None:
+    accepted = [record(member, ACCEPT) for member in MEMBERS]
+    succeeded = [record(member, SUCCESS) for member in ("alice", "bob", "reader")]
     assert of(accepted + succeeded[:-1]).state == "running"
     assert of(accepted + succeeded).state == "finished"
     assert of(accepted[:-1] + succeeded).state == "proposed"

@@ -19,8 +19,21 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from mpcpriv.errors import UsageError
 from mpcpriv.party import state as module
-from mpcpriv.party.records import AuditHead, Body, Decision, Outcome, Proposal, Record, SignedRecord
+from mpcpriv.party.records import (
+    AuditHead,
+    Body,
+    Commitment,
+    Decision,
+    Outcome,
+    Proposal,
+    Record,
+    Share,
+    SignedRecord,
+)
 from mpcpriv.party.state import Contradiction, State, Unknown
+from mpcpriv.privacy.ledger import Charge, NotReserved
+from mpcpriv.privacy.loss import Allowance, Loss
+from mpcpriv.release import Layout
 
 KEY = Ed25519PrivateKey.generate()
 AGREEMENT, JOB = "a" * 64, "b" * 64
@@ -98,19 +111,61 @@ OUTCOME = Outcome(success=True, head=AuditHead(sequence=1, entry="c" * 64))
 def test_everything_is_there_again_after_a_restart(url: str, state: State) -> None:
     state.add_job(PROPOSAL, b"job", seen=SEEN, peers=["p1", "p2"])
     state.add(signed("bob", ACCEPT))
-    state.add(signed("alice", OUTCOME), ["p1"], result=b"result", salt="5a")
+    state.add(signed("alice", OUTCOME), ["p1"], result=b"result")
     state.mark(JOB, pending=True)
     other = State(url)
     (job,) = other.jobs()
     assert (job.digest, job.agreement, job.document, job.seen) == (JOB, AGREEMENT, b"job", SEEN)
     assert (job.pending, job.closed, job.result) == (True, False, True)
     assert other.result(JOB) == b"result"
-    assert other.salt(JOB) == "5a"
     assert other.agreements() == [b"terms"]
     assert [one.record.body for one in other.records(JOB)] == [Proposal(document="{}"), ACCEPT, OUTCOME]
     assert [letter.record for letter in other.outbox("p2")] == [PROPOSAL.record.canonical()]
     assert len(other.outbox("p1")) == 2
     other.close()
+
+
+COMMITMENT = Commitment(
+    rows={"north": 3},
+    layout=[Layout(name="query", size=1, bits=0)],
+    transcript="1" * 64,
+    share="2" * 64,
+    inputs="3" * 64,
+)
+CHARGE = Charge(Loss.pure_dp(0.5), Allowance(1.0, 0.0), 0)
+
+
+def test_a_commitment_its_share_and_its_debit_are_kept_together_or_not_at_all(url: str, state: State) -> None:
+    state.add_job(PROPOSAL, b"job", seen=SEEN)
+    commitment, share = signed("bob", COMMITMENT), signed("bob", Share.of(b"share"))
+    with pytest.raises(NotReserved):
+        state.commit(commitment, share, ["p"], "5a", paid=True)
+    assert len(state.records(JOB)) == 1
+    assert (state.outbox("p"), state.salt(JOB)) == ([], None)
+    assert state.ledger.reserve(JOB, "study", {"north": CHARGE}, SEEN) == []
+    state.commit(commitment, share, ["p"], "5a", paid=True)
+    other = State(url)
+    assert other.salt(JOB) == "5a"
+    assert [letter.record for letter in other.outbox("p")] == [commitment.record.canonical()]
+    (entry,) = other.ledger.entries()
+    assert (entry.state, entry.inputs) == ("debited", "3" * 64)
+    with pytest.raises(Contradiction):
+        other.commit(commitment, share, ["p"], "5a", paid=True)
+    # The share waits until it is posted; to post it again is no second letter.
+    for _ in range(2):
+        other.post(JOB, "bob", "share", ["r"])
+    assert [letter.record for letter in other.outbox("r")] == [share.record.canonical()]
+    other.close()
+
+
+def test_a_second_share_for_one_debit_is_refused(state: State) -> None:
+    state.add_job(PROPOSAL, b"job", seen=SEEN)
+    state.ledger.reserve(JOB, "study", {"north": CHARGE}, SEEN)
+    state.commit(signed("bob", COMMITMENT), signed("bob", Share.of(b"share")), [], "5a", paid=True)
+    again = COMMITMENT.model_copy(update={"share": "4" * 64})
+    with pytest.raises(Contradiction, match="another share"):
+        state.commit(signed("bob", again), signed("bob", Share.of(b"other")), [], "5b", paid=True)
+    assert [one.record.body for one in state.records(JOB)][1:] == [COMMITMENT, Share.of(b"share")]
 
 
 def test_a_record_is_written_once(state: State) -> None:
