@@ -6,6 +6,10 @@ import os
 
 from hypothesis import settings
 
+from tests.databases import server, url
+
+__all__ = ["server", "url"]  # fixtures
+
 # A loaded machine is slow, not wrong. Where a change is judged, the same examples are tried each time;
 # at a desk, new ones.
 settings.register_profile("desk", deadline=None)

@@ -168,21 +168,25 @@ class Ledger:
             state = connection.execute(sa.select(_releases.c.state).where(_releases.c.job == job)).scalar()
             if state in {"reserved", "debited"}:
                 return _otherwise(connection, job, rows)
-            refused = [
-                reason
+            spent = {
+                dataset: _spent(connection, agreement, dataset, charge.period)
                 for dataset, charge in sorted(charges.items())
-                if (reason := _refusal(connection, agreement, dataset, charge)) is not None
+            }
+            refused = [
+                dataset
+                for dataset, before in spent.items()
+                if not charges[dataset].allowance.covers(before + charges[dataset].loss)
             ]
-            if refused:
-                return refused
-            if state is not None:
-                connection.execute(_charges.delete().where(_charges.c.job == job))
-                connection.execute(_releases.delete().where(_releases.c.job == job))
-            release = {"job": job, "state": "reserved", "reserved": int(now.timestamp())}
-            connection.execute(_releases.insert().values(release))
-            if rows:
-                connection.execute(_charges.insert(), rows)
-        return []
+            if not refused:
+                if state is not None:
+                    connection.execute(_charges.delete().where(_charges.c.job == job))
+                    connection.execute(_releases.delete().where(_releases.c.job == job))
+                release = {"job": job, "state": "reserved", "reserved": int(now.timestamp())}
+                connection.execute(_releases.insert().values(release))
+                if rows:
+                    connection.execute(_charges.insert(), rows)
+        # Others need not wait while this is put into words.
+        return [_refusal(dataset, charges[dataset], spent[dataset]) for dataset in refused]
 
     def debit(self, connection: sa.Connection, job: str, input_digest: str, payload: bytes) -> bytes:
         """Spends what the job has reserved, for good, and keeps the bytes that it may release for it.
@@ -285,11 +289,8 @@ def _spent(
     return total(_read(text) for text in connection.execute(query).scalars())
 
 
-def _refusal(connection: sa.Connection, agreement: str, dataset: str, charge: Charge) -> str | None:
+def _refusal(dataset: str, charge: Charge, spent: Loss) -> str:
     allowance, delta = charge.allowance, charge.allowance.delta
-    spent = _spent(connection, agreement, dataset, charge.period)
-    if allowance.covers(spent + charge.loss):
-        return None
     until = "" if charge.until is None else f" until {charge.until:%Y-%m-%d}"
     has = (
         f"budget: data set {dataset} has epsilon {down(allowance.left(spent))} left of "

@@ -86,11 +86,13 @@ class Loss:
         rest = Fraction(delta) - self.delta * DELTA_UNIT
         if rest < 0:
             return math.inf
-        found = math.inf if self.pure is None else float(self.pure * UNIT)
+        # Pure losses are compared exactly: an allowance of 1 covers a loss of 1.
+        found = math.inf if self.pure is None else _float_up(self.pure * UNIT)
         if rest > 0:
             for order, divergence in zip(ORDERS, self.rdp, strict=True):
-                found = min(found, float(divergence * UNIT) + conversion(order, float(rest)))
-        return max(math.nextafter(found, math.inf), 0.0) if found > 0 else 0.0
+                converted = divergence / UNIT.denominator + conversion(order, float(rest))
+                found = min(found, math.nextafter(converted, math.inf))
+        return max(found, 0.0)
 
     def to_json(self) -> dict[str, Any]:
         """What `from_json` reads; integers as text, since JSON's end at 2^53."""
@@ -140,6 +142,11 @@ def conversion(order: float, delta: float) -> float:
     Proposition 12.
     """
     return math.log1p(-1 / order) - (math.log(delta) + math.log(order)) / (order - 1)
+
+
+def _float_up(value: Fraction) -> float:
+    nearest = float(value)
+    return nearest if nearest >= value else math.nextafter(nearest, math.inf)
 
 
 def _up(value: float, unit: Fraction) -> int:
