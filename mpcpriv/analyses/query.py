@@ -7,6 +7,7 @@ known beforehand, in whole numbers, from the clipping alone, and whatever `contr
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -64,14 +65,15 @@ class Query:
     def sensitivity(self) -> Sensitivity:
         """The largest norms of what one row contributes."""
         largest = [max(abs(int(low)), abs(int(high))) for low, high in zip(self.low, self.high, strict=True)]
-        l1, l2_squared = sum(largest), sum(one * one for one in largest)
+        l1, l2_squared, linf = sum(largest), sum(one * one for one in largest), max(largest)
         if self.l1 is not None:
-            l1 = min(l1, self.l1)
-            # Of whole numbers whose magnitudes add up to l1, the squares add up to at most max * l1.
-            l2_squared = min(l2_squared, max(largest, default=0) * l1)
+            l1, linf = min(l1, self.l1), min(linf, self.l1)
+            # Of whole numbers up to linf whose magnitudes add up to l1, the squares add up to linf * l1.
+            l2_squared = min(l2_squared, linf * l1)
         if self.l2_squared is not None:
             l2_squared = min(l2_squared, self.l2_squared)
-        return Sensitivity(l1, l2_squared, max(largest, default=0))
+            linf = min(linf, math.isqrt(l2_squared))
+        return Sensitivity(l1, l2_squared, linf)
 
     def total(self, columns: Mapping[str, np.ndarray]) -> np.ndarray:
         """The sum over one owner's rows, int64 (d,), of contributions that are clipped here.

@@ -140,8 +140,8 @@ def calibrate(
     """The least noise for one release of (epsilon, delta); its loss is never above `calibrate_loss`.
 
     Args:
-        kind: a discrete Gaussian: σ is the multiplier for which `calibrate_loss` keeps within epsilon times the L2 sensitivity, over
-            the honest parties together, and larger where the bound for their sum needs it. Discrete
+        kind: a discrete Gaussian: σ is the L2 sensitivity times the multiplier for which `calibrate_loss`
+            keeps within epsilon, over the honest parties together, and larger where the bound for their sum needs it. Discrete
             Laplace: b is the L1 sensitivity over epsilon, at every party; delta plays no part.
         epsilon: above 0, at most `EPSILON_MAX`.
         delta: above 0 and below 1; for discrete Laplace 0 does.

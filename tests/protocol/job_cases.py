@@ -94,6 +94,8 @@ def case(
     parties: Sequence[str] = OWNERS,
     privacy: Mapping[str, Any] | None = None,
     minimum_rows: int = 1,
+    release: Mapping[str, Any] | None = None,
+    budget: Mapping[str, Any] | None = None,
 ) -> Case:
     """Tables as CSV files in a folder, an agreement that permits this job on them, and the job.
 
@@ -135,6 +137,7 @@ def case(
                     "owner": owner,
                     "privacy_unit": "patient",
                     "minimum_rows": minimum_rows,
+                    "budget": budget,
                     "columns": list(columns[owner]),
                 }
                 for owner in tables
@@ -169,7 +172,7 @@ def case(
                 for owner in tables
             ],
             "parameters": dict(parameters),
-            "release": {"recipients": list(recipients)},
+            "release": {"recipients": list(recipients), **(release or {})},
             "submitter": submitter,
             "created": NOW,
             "expires": NOW + timedelta(hours=1),

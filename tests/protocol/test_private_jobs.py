@@ -1,0 +1,218 @@
+"""Jobs that are released with differential privacy: what is added, what it tells, what it costs."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mpcpriv import analyses
+from mpcpriv.analyses.query import Query
+from mpcpriv.errors import RangeError, UsageError
+from mpcpriv.party.jobs import RunReport
+from mpcpriv.party.planning import plan_job
+from mpcpriv.privacy.mechanism import Noise, Sensitivity
+from mpcpriv.release import charges, read_result
+from mpcpriv.release.share import combine
+from tests.protocol.job_cases import NOW, OWNERS, Case, Tables, case, column
+from tests.protocol.test_jobs import run
+
+ROWS = {"alice": 200, "bob": 150, "carol": 250}
+_whole = np.random.default_rng(5).normal(50, 10, sum(ROWS.values())).clip(0, 100)
+TABLES: Tables = {
+    owner: {"age": part, "ill": (part > 60).astype(np.int64)}
+    for owner, part in zip(OWNERS, np.split(_whole, [200, 350]), strict=True)
+}
+POOLED = {name: np.concatenate([TABLES[owner][name] for owner in OWNERS]) for name in ("age", "ill")}
+TERMS = [column("age", _whole, low=0.0, high=100.0), column("ill", _whole, "boolean")]
+BUDGET = {"epsilon": 5.0, "delta": 1e-6, "period_days": 30}
+GAUSSIAN = {"mechanism": "discrete-gaussian"}
+
+
+def mean(
+    folder: Path, epsilon: float, delta: float | None = 1e-6, privacy: Mapping[str, Any] = GAUSSIAN
+) -> Case:
+    release = {"epsilon": epsilon, **({} if delta is None else {"delta": delta})}
+    terms = dict.fromkeys(OWNERS, TERMS)
+    return case(folder, TABLES, terms, "count-and-mean", privacy=privacy, release=release, budget=BUDGET)
+
+
+def document(one: Case, reports: list[RunReport]) -> dict[str, Any]:
+    shares = [report.share for report in reports]
+    analysis = analyses.find(one.job.job.analysis)
+    result = read_result(one.admitted(), analysis, reports[0].rows, reports[0].layout, shares)
+    found: dict[str, Any] = json.loads(result.canonical())
+    return found
+
+
+def opened(reports: list[RunReport]) -> np.ndarray:
+    values, _ = combine(reports[0].layout, [report.share for report in reports])
+    return values["query"]
+
+
+def without_noise(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nothing(self: Noise, size: int) -> np.ndarray:
+        return np.zeros(size, dtype=np.int64)
+
+    monkeypatch.setattr(Noise, "share", nothing)
+
+
+def test_what_is_summed_is_the_rows_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    without_noise(monkeypatch)
+    one = mean(tmp_path, 1.0)
+    reports = run(one)
+    t = (POOLED["age"] - 50) / 50
+    u = 2.0 * POOLED["ill"] - 1
+    expected = [sum(np.rint(2**20 * part)) for part in (t, 2 * t**2 - 1, u, 2 * u**2 - 1)]
+    assert opened(reports).tolist() == expected
+    found = document(one, reports)["result"]
+    assert (found["rows"], found["columns"]) == (600, ["age", "ill"])
+    for place, name in enumerate(("age", "ill")):
+        assert found["mean"][place] == pytest.approx(POOLED[name].mean(), abs=1e-4)
+        assert found["variance"][place] == pytest.approx(POOLED[name].var(ddof=1), rel=1e-4)
+
+
+@pytest.mark.parametrize(("collusion", "honest"), [(None, 1), (2, 1), (1, 2)])
+def test_each_party_adds_its_own_noise_of_the_promised_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, collusion: int | None, honest: int
+) -> None:
+    """The sum of 4 numbers' noise over 12 runs against 3 / honest sigma^2; alpha below 1e-6 on each side."""
+    one = mean(tmp_path, 1.0, privacy={**GAUSSIAN, "collusion": collusion})
+    reports = [run(one) for _ in range(12)]
+    without_noise(monkeypatch)
+    plain = opened(run(one))
+    noise = np.concatenate([opened(found) - plain for found in reports]).astype(float)
+    stated = document(one, reports[0])["statement"]["privacy"]
+    assert stated["noise"] == pytest.approx(stated["scale"] * math.sqrt(3))
+    assert stated["scale"] ** 2 * honest >= stated["sensitivity_l2"] ** 2 * 4.2**2  # z of (1, 1e-6)
+    assert stated["sensitivity_l2"] == 2 * 2**20
+    ratio = (noise**2).mean() / stated["noise"] ** 2  # chi-squared with 48 degrees of freedom
+    assert 0.25 < ratio < 2.6
+
+
+def test_the_intervals_hold_the_truth_with_the_noise_in_them(tmp_path: Path) -> None:
+    """Of the mean of the rows themselves: 95 % intervals that hold the noise alone cover it more often."""
+    one = mean(tmp_path, 0.5)
+    covered, widths = 0, []
+    for _ in range(12):
+        found = document(one, run(one))["result"]
+        low, high = found["mean_low"][0], found["mean_high"][0]
+        covered += low <= POOLED["age"].mean() <= high
+        widths.append(high - low)
+        assert found["noise"][0] > 0
+    assert covered >= 8
+    assert min(widths) > 2 * 1.96 * POOLED["age"].std() / math.sqrt(600)
+
+
+def test_a_result_says_how_it_was_released(tmp_path: Path) -> None:
+    one = mean(tmp_path, 2.0, privacy={**GAUSSIAN, "collusion": 1})
+    statement = document(one, run(one))["statement"]
+    assert "differential privacy, epsilon 2, delta 1e-06, computed from 600 rows" in statement["text"]
+    assert "up to 1 of the 3 computing parties" in statement["more"]
+    assert statement["privacy"]["mechanism"] == "discrete-gaussian"
+    assert (statement["privacy"]["epsilon"], statement["privacy"]["collusion"]) == (2.0, 1)
+
+
+def test_pure_differential_privacy_has_laplace_noise_of_full_scale_at_every_party(tmp_path: Path) -> None:
+    one = mean(tmp_path, 2.0, None, {"mechanism": "discrete-laplace", "collusion": 1})
+    stated = document(one, run(one))["statement"]["privacy"]
+    assert (stated["mechanism"], stated["delta"]) == ("discrete-laplace", 0)
+    assert stated["scale"] == pytest.approx(stated["sensitivity_l1"] / 2.0)
+
+
+def test_a_plan_says_what_noise_costs_and_what_it_hides(tmp_path: Path) -> None:
+    one = mean(tmp_path, 1.0)
+    plan = plan_job(one.admitted(), {f"{owner}-rows": rows for owner, rows in ROWS.items()})
+    reports = run(one)
+    assert [report.rounds for report in reports] == [plan.cost.rounds] * 3 == [1] * 3
+    assert [report.sent for report in reports] == [sum(row) for row in plan.cost.sent]
+    assert {len(report.share) for report in reports} == {plan.result} == {32 + 8 * 4}
+    assert "epsilon 1 and delta 1e-06, against up to 2 colluding parties" in dict(plan.learns)["alice"]
+
+
+def test_the_price_is_what_was_asked(tmp_path: Path) -> None:
+    for epsilon in (0.1, 1.0, 4.0):
+        one = mean(tmp_path, epsilon)
+        agreement = one.admitted().agreement
+        found = charges(agreement, one.job.job, NOW)
+        assert set(found) == {f"{owner}-rows" for owner in OWNERS}
+        for charge in found.values():
+            assert 0.999 * epsilon < charge.loss.epsilon(1e-6) <= epsilon
+            assert (charge.allowance.epsilon, charge.allowance.delta, charge.period) == (5.0, 1e-6, 0)
+
+
+def test_who_runs_with_other_noise_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parties that would add noise of another scale have another transcript."""
+    one = mean(tmp_path, 1.0)
+    first = run(one)[0].transcript
+    assert run(one)[0].transcript == first
+    import mpcpriv.release.noise as module
+
+    actual = module.calibrate
+    monkeypatch.setattr(module, "calibrate", lambda kind, epsilon, *rest: actual(kind, epsilon / 2, *rest))
+    assert run(one)[0].transcript != first
+
+
+# -- queries
+
+
+def query(**changes: Any) -> Query:
+    given: dict[str, Any] = {
+        "low": np.array([-3, 0]),
+        "high": np.array([2, 5]),
+        "contributions": lambda columns: np.stack([columns["a"], columns["b"]], 1),
+        "read": lambda noised: {"sums": noised.values.tolist()},
+    }
+    return Query(**{**given, **changes})
+
+
+def test_sensitivity_is_that_of_the_clipping() -> None:
+    assert query().sensitivity() == Sensitivity(8, 34, 5)
+    assert query(l1=6).sensitivity() == Sensitivity(6, 30, 5)
+    assert query(l2_squared=25).sensitivity() == Sensitivity(8, 25, 5)
+
+
+@pytest.mark.parametrize("limits", [{}, {"l1": 4}, {"l2_squared": 20}, {"l1": 6, "l2_squared": 26}])
+def test_no_row_contributes_more_than_the_sensitivity(limits: dict[str, int]) -> None:
+    one = query(**limits)
+    most = one.sensitivity()
+    values = np.array([-(2**62), -9, -3, -1, 0, 1, 2, 5, 9, 2**62])
+    for a in values:
+        for b in values:
+            alone = one.total({"a": np.array([a]), "b": np.array([b])})
+            assert np.abs(alone).sum() <= most.l1
+            assert (alone.astype(object) ** 2).sum() <= most.l2_squared
+            assert np.abs(alone).max() <= most.linf
+            # And adding it to others changes the sum by that and nothing more.
+            others = {"a": np.array([1, 2, 0]), "b": np.array([3, 1, 1])}
+            whole = {"a": np.append(others["a"], a), "b": np.append(others["b"], b)}
+            assert (one.total(whole) - one.total(others)).tolist() == alone.tolist()
+
+
+def test_contributions_of_another_shape_or_type_are_refused() -> None:
+    columns = {"a": np.arange(3), "b": np.arange(3)}
+    with pytest.raises(UsageError, match=r"contributes int64 \(3, 1\); declared is int64 \(3, 2\)"):
+        query(contributions=lambda c: c["a"][:, None]).total(columns)
+    with pytest.raises(UsageError, match="contributes float64"):
+        query(contributions=lambda c: np.zeros((3, 2))).total(columns)
+    with pytest.raises(RangeError, match="leaves the ring"):
+        query(high=np.array([2, 2**61])).total(columns)
+
+
+def test_many_rows_are_taken_in_parts() -> None:
+    a = np.arange(200_000) % 7 - 3
+    seen: list[int] = []
+
+    def contributions(columns: Mapping[str, np.ndarray]) -> np.ndarray:
+        seen.append(len(columns["a"]))
+        return np.stack([columns["a"], columns["a"] * 0], 1)
+
+    total = query(contributions=contributions).total({"a": a})
+    assert total.tolist() == [int(np.clip(a, -3, 2).sum()), 0]
+    assert max(seen) <= 2**16
+    assert sum(seen) == 200_000
