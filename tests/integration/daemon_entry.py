@@ -1,20 +1,27 @@
 """A daemon of the tests: as `mpcpriv party serve`, with parts of it exchanged.
 
-python -m tests.integration.daemon_entry CONFIG [quick] [admits-everything]
+python -m tests.integration.daemon_entry CONFIG [quick] [admits-everything] [dies-before-3] [dies-after-3]
 """
 
 from __future__ import annotations
 
+import itertools
 import os
+import signal
 import sys
+import threading
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from mpcpriv.agreement.admit import AdmittedJob
+from mpcpriv.audit.log import AuditLog
 from mpcpriv.party import scheduler
 from mpcpriv.party.daemon import serve
 from mpcpriv.party.program import Program
 from mpcpriv.party.records import Share
+from mpcpriv.party.state import State
+from mpcpriv.privacy.ledger import Ledger
 from tests.integration.quick_job import QuickDealer, QuickJob, Sum, number, read
 
 
@@ -35,10 +42,50 @@ def admits_everything(*_: object, **__: object) -> AdmittedJob:
     return object.__new__(AdmittedJob)
 
 
+DURABLE = (
+    (State, "add_job"),
+    (State, "add"),
+    (State, "commit"),
+    (State, "post"),
+    (State, "mark"),
+    (State, "delivered"),
+    (Ledger, "reserve"),
+    (Ledger, "lapse"),
+    (AuditLog, "append"),
+)
+"""All that a daemon writes durably about a job."""
+
+
+def dies(when: str, count: int, armed: Path) -> None:
+    """SIGKILL before or after the count-th durable write, once there is a file `armed`."""
+    written = itertools.count(1)
+    lock = threading.Lock()
+
+    def wrapped(write: Any) -> Any:
+        def counted(*args: Any, **named: Any) -> Any:
+            with lock:
+                last = armed.exists() and next(written) == count
+            if last and when == "before":
+                os.kill(os.getpid(), signal.SIGKILL)
+            result = write(*args, **named)
+            if last:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return result
+
+        return counted
+
+    for owner, name in DURABLE:
+        setattr(owner, name, wrapped(getattr(owner, name)))
+
+
 def main(config: str, *changes: str) -> None:
     if "quick" in changes:
         scheduler.Scheduler.program = quick  # type: ignore[method-assign]
         scheduler.Scheduler.read = quick_read  # type: ignore[method-assign, assignment]
+    for change in changes:
+        if change.startswith("dies-"):
+            _, when, count = change.split("-")
+            dies(when, int(count), Path(config).parent / "armed")
     if "admits-everything" in changes:
         scheduler.admit = admits_everything  # type: ignore[assignment]
     serve(Path(config))

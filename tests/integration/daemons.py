@@ -52,7 +52,7 @@ class Client:
         assert party.control is not None
         self.channel = wire.channel(party.identity, party.identity.certificate, party.control)
 
-    def __call__(self, method: wire.Method, request: Any = None, timeout: float = 20.0) -> Any:
+    def __call__(self, method: wire.Method, request: Any = None, timeout: float = 60.0) -> Any:
         answer = request if request is not None else pb.Everything()
         return wire.stub(self.channel, method)(answer, timeout=timeout, wait_for_ready=True)
 
