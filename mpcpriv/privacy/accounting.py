@@ -225,6 +225,8 @@ def discrete_epsilon(
     target = math.log(_check_delta(delta))
     if not (sensitivity >= 1 and honest >= 1):
         raise UsageError(f"a sensitivity of {sensitivity}, {honest} honest parties: give at least 1 of each")
+    if kind not in ("discrete-gaussian", "discrete-laplace"):
+        raise UsageError(f"noise of kind {kind!r}: there are discrete-gaussian and discrete-laplace")
     if kind == "discrete-laplace":
         if not scale > 0:
             raise UsageError(f"a discrete Laplace of scale {scale}: give a positive one")

@@ -82,7 +82,7 @@ class Loss:
         None has larger divergences than randomised response (Bun and Steinke, TCC 2016, the proof of
         Proposition 3.3), which answers truly with odds of e^ε.
         """
-        likely = 1 / (1 + math.exp(-epsilon))
+        likely = 1 / (1 + math.exp(-_lossy(epsilon)))
         return cls.of([_of_two(order, epsilon, epsilon, likely) for order in ORDERS], pure=epsilon)
 
     @classmethod
@@ -108,7 +108,7 @@ class Loss:
                     ratio ** (2 * order - 1) * math.expm1(-1 / scale) / math.expm1((1 - 2 * order) / scale)
                 )
                 likely = (1 + between) / (1 + ratio)
-            divergences.append(_of_two(order, epsilon, epsilon * order / (order - 1), likely))
+            divergences.append(_of_two(order, _lossy(epsilon), epsilon * order / (order - 1), likely))
         return cls.of(divergences, pure=epsilon)
 
     @classmethod
@@ -213,6 +213,10 @@ def _of_two(order: float, gain: float, fall: float, likely: float) -> float:
 
 
 def _up(value: float, unit: Fraction) -> int:
+    return math.ceil(Fraction(_lossy(value)) / unit)
+
+
+def _lossy(value: float) -> float:
     if not (value >= 0 and math.isfinite(value)):
         raise ValueError(f"{value!r} is no privacy loss: give a finite number of at least 0")
-    return math.ceil(Fraction(value) / unit)
+    return value
