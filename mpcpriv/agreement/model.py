@@ -153,7 +153,9 @@ class Privacy(Document):
         mechanism: of differential privacy.
         collusion: against how many colluding parties the noise must suffice; None is all but one.
         unnoised: whether results may be released without noise.
-        minimum_cohort: rows that an un-noised result must be computed from, at least.
+        minimum_cohort: rows that an un-noised result must be computed from, at least; and by which the
+            cohorts of two un-noised results must differ, if they do.
+        smallest_cell: the smallest count of rows that is shown without noise; smaller ones are suppressed.
         releases: how many results may be released from a data set in the agreement's life; None: any number.
     """
 
@@ -161,6 +163,7 @@ class Privacy(Document):
     collusion: Annotated[int, Field(ge=1, le=_MOST)] | None = None
     unnoised: bool = False
     minimum_cohort: Annotated[int, Field(ge=1, le=_MOST)] = 10
+    smallest_cell: Annotated[int, Field(ge=1, le=_MOST)] = 5
     releases: Annotated[int, Field(ge=1, le=_MOST)] | None = None
 
 

@@ -129,6 +129,7 @@ text = "Scientific research in the public interest; results are published as agg
 mechanism = "none"             # of differential privacy: "none", "discrete-gaussian", "discrete-laplace"
 unnoised = true                # whether results may be released without noise,
 minimum_cohort = 50            # and from at least how many rows
+smallest_cell = 5              # the smallest count that is then shown
 releases = 100                 # from each data set, over the agreement's life; leave out for any number
 # collusion = 1                # so many colluding members must not undo the noise; left out: all but one
 

@@ -5,7 +5,7 @@
 `table.py` is the shared table that they compute on. Nothing here opens a value: `mpcpriv.release` does.
 """
 
-from mpcpriv.analyses.analysis import Analysis, Answer, Asked, Context, Opened, Private
+from mpcpriv.analyses.analysis import Analysis, Answer, Asked, Computed, Context, Opened, Private
 from mpcpriv.analyses.registry import GROUP, digest, find, installed
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "Analysis",
     "Answer",
     "Asked",
+    "Computed",
     "Context",
     "Opened",
     "Private",

@@ -56,7 +56,7 @@ Answer = Mapping[str, Plain]
 
 
 class Analysis(Protocol):
-    """A plug-in.
+    """A plug-in: `Computed`, `Private`, or both.
 
     A daemon imports it to read results: what takes long to import (torch, the engine) is imported in `run`.
 
@@ -82,8 +82,13 @@ class Analysis(Protocol):
     def outputs(self, job: Job) -> Mapping[str, str]:
         """By name, what the recipients learn, in plain words."""
 
+
+@runtime_checkable
+class Computed(Analysis, Protocol):
+    """An analysis that computes on shares; its result is released without noise."""
+
     def run(self, ctx: Context, inputs: Mapping[str, Table], parameters: Any) -> Mapping[str, SharedTensor]:
-        """Computes, on shares; all parties run it alike, and nothing is opened.
+        """Computes; all parties run it alike, and nothing is opened.
 
         Args:
             ctx: who computes.
@@ -109,7 +114,10 @@ class Analysis(Protocol):
 
 @runtime_checkable
 class Private(Analysis, Protocol):
-    """An analysis whose result can be released with differential privacy: it is a sum over rows."""
+    """An analysis whose result is a sum over rows: it can be released with differential privacy.
+
+    Where it is not `Computed`, too, the same sum is what is released without noise.
+    """
 
     def query(self, asked: Asked) -> Query:
         """The sum.

@@ -18,8 +18,8 @@ from mpcpriv.analyses.analysis import Answer
 from mpcpriv.errors import RangeError, UsageError
 from mpcpriv.privacy.mechanism import Sensitivity
 
-_CHUNK: Final = 1 << 16
-"""Rows whose contributions are held at once."""
+_HELD: Final = 1 << 22
+"""Numbers of contributions that are held at once."""
 _MOST: Final = 1 << 62
 """No sum over rows may reach this: noise comes on top, in 64 bits."""
 
@@ -48,6 +48,8 @@ class Query:
         read: what the recipients are told of it.
         l1, l2_squared: the most that a row's numbers may have as a norm, where that is less than `low` and
             `high` allow; a row beyond it counts as zeros.
+        grid: what one row counts for, a power of two, where each sum is a number of rows; small ones are then
+            suppressed in a release without noise. None where they are not.
     """
 
     low: np.ndarray
@@ -56,6 +58,7 @@ class Query:
     read: Callable[[Noised], Answer]
     l1: int | None = None
     l2_squared: int | None = None
+    grid: int | None = None
 
     @property
     def size(self) -> int:
@@ -88,10 +91,11 @@ class Query:
                 f"a sum over {rows} rows of up to {self.sensitivity().linf} each leaves the ring"
             )
         total = np.zeros(self.size, dtype=np.int64)
-        for start in range(0, rows, _CHUNK):
-            part = {name: values[start : start + _CHUNK] for name, values in columns.items()}
+        chunk = max(_HELD // self.size, 1)
+        for start in range(0, rows, chunk):
+            part = {name: values[start : start + chunk] for name, values in columns.items()}
             found = self.contributions(part)
-            expected = (min(_CHUNK, rows - start), self.size)
+            expected = (min(chunk, rows - start), self.size)
             if found.shape != expected or found.dtype != np.int64:
                 raise UsageError(
                     f"the analysis contributes {found.dtype} {found.shape}; declared is int64 {expected}"

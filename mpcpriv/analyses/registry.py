@@ -20,6 +20,7 @@ GROUP: Final = "mpcpriv.analyses"
 _HOME: Final = "mpcpriv.analyses"
 _OWN: Final = {
     "count-and-mean": f"{_HOME}.count_and_mean:ANALYSIS",
+    "count-by-category": f"{_HOME}.count_by_category:ANALYSIS",
     "logistic-regression": f"{_HOME}.logistic_regression:ANALYSIS",
 }
 

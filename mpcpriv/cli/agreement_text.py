@@ -85,7 +85,8 @@ def _noise(privacy: Privacy, datasets: list[Dataset]) -> list[str]:
     found = []
     if privacy.unnoised:
         found.append(
-            f"Results may be released without noise if they are of {privacy.minimum_cohort} rows or more. "
+            f"Results may be released without noise if they are of {privacy.minimum_cohort} rows or more; "
+            f"counts below {privacy.smallest_cell} are not shown then. "
             "Such results are exact: who knows all rows but one can compute the last one's part in them."
         )
     if privacy.mechanism != "none":

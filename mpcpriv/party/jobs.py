@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -76,6 +76,7 @@ class JobProgram:
         received: when the job first came to this party's daemon, by its clock.
         newest: the newest version of the agreement that the daemon knows.
         releases: by data set, how many results were released before.
+        earlier: by data set, the rows of each release without noise before, under this agreement.
     """
 
     agreement: bytes
@@ -85,6 +86,7 @@ class JobProgram:
     received: datetime
     newest: int
     releases: Mapping[str, int]
+    earlier: Sequence[Mapping[str, int]] = ()
 
     def watch(self, watcher: Watcher) -> None:
         """Has `watcher` told of progress, in the place of stderr."""
@@ -145,7 +147,7 @@ class JobProgram:
         salt = secrets.token_bytes(SALT_BYTES)
         session = engine.join(transport)
         session.progress = getattr(self, "_watcher", session.progress)
-        rows, sealed = compute(session, admitted, analysis, own)
+        rows, sealed = compute(session, admitted, analysis, own, self.earlier)
         report = RunReport(
             rows=rows,
             layout=sealed.layout,
@@ -163,7 +165,11 @@ class JobProgram:
 
 
 def compute(
-    session: Session, admitted: AdmittedJob, analysis: analyses.Analysis, own: Mapping[str, Columns]
+    session: Session,
+    admitted: AdmittedJob,
+    analysis: analyses.Analysis,
+    own: Mapping[str, Columns],
+    earlier: Sequence[Mapping[str, int]] = (),
 ) -> tuple[Mapping[str, int], Sealed]:
     """What all parties do alike, in a plan as in earnest.
 
@@ -175,6 +181,7 @@ def compute(
         admitted: the job.
         analysis: that it names.
         own: by data set of this party, its columns.
+        earlier: by data set, the rows of each release without noise before, under this agreement.
 
     Returns:
         by data set, how many rows it has; and this party's share of the result.
@@ -185,7 +192,7 @@ def compute(
     """
     from mpcpriv.analyses.outline import together
     from mpcpriv.release import check, seal
-    from mpcpriv.release.result import asked
+    from mpcpriv.release.result import asked, summed
 
     # Bound to every frame from here on: who runs another job, agreement or analysis is noticed at the first.
     session.note(
@@ -196,17 +203,18 @@ def compute(
     for one in admitted.job.inputs:
         _enough(datasets[one.dataset], rows[one.dataset])
     public = asked(admitted, analysis, rows)
-    check(admitted, analysis, together(public.tables)[0].rows)
-    if admitted.job.release.epsilon is None:
-        return rows, seal(session, _computed(session, admitted, analysis, public, own))
-    assert isinstance(analysis, analyses.Private)
-    return rows, seal(session, _noised(session, admitted, analysis.query(public), own))
+    check(admitted, analysis, together(public.tables)[0].rows, rows, earlier)
+    if summed(admitted, analysis):
+        assert isinstance(analysis, analyses.Private)
+        return rows, seal(session, _summed(session, admitted, analysis.query(public), own))
+    assert isinstance(analysis, analyses.Computed)
+    return rows, seal(session, _computed(session, admitted, analysis, public, own))
 
 
 def _computed(
     session: Session,
     admitted: AdmittedJob,
-    analysis: analyses.Analysis,
+    analysis: analyses.Computed,
     public: analyses.Asked,
     own: Mapping[str, Columns],
 ) -> dict[str, tuple[torch.Tensor, int]]:
@@ -232,10 +240,10 @@ def _computed(
     return {name: (tensor.share.flatten(), tensor.bits) for name, tensor in outputs.items()}
 
 
-def _noised(
+def _summed(
     session: Session, admitted: AdmittedJob, query: Query, own: Mapping[str, Columns]
 ) -> dict[str, tuple[torch.Tensor, int]]:
-    """This party's share of a query: its own rows' sum, and its own noise."""
+    """This party's share of a query: its own rows' sum, and its own noise, if any."""
     import numpy as np
     import torch
 
@@ -243,12 +251,28 @@ def _noised(
     from mpcpriv.release.result import QUERY
 
     noise = noise_for(admitted, query)
-    assert noise is not None
-    session.note(f"query of {query.size} with {noise.kind} noise of {noise.scale}")
-    # Drawn before any row is looked at: how long it takes depends on what is drawn.
-    drawn = noise.share(query.size)
-    total = sum((query.total(columns) for columns in own.values()), np.zeros(query.size, dtype=np.int64))
-    return {QUERY: (session.given(torch.from_numpy(np.asarray(total + drawn))), 0)}
+    session.note(f"query of {query.size}, {noise!r}")
+    # Noise is drawn before any row is looked at: how long it takes depends on what is drawn.
+    total = np.zeros(query.size, dtype=np.int64) if noise is None else np.asarray(noise.share(query.size))
+    for columns in own.values():
+        total = total + query.total(columns)
+    share, bits = session.given(torch.from_numpy(total)), 0
+    least = admitted.agreement.privacy.smallest_cell
+    if noise is None and query.grid is not None and least > 1:
+        share, bits = _shown(session, share, query.grid, least)
+    return {QUERY: (share, bits)}
+
+
+def _shown(session: Session, share: torch.Tensor, grid: int, least: int) -> tuple[torch.Tensor, int]:
+    """The same counts but for the small ones, which are suppressed; and their fractional bits."""
+    from mpcpriv.engine.encoding import FRACTIONAL_BITS
+    from mpcpriv.engine.tensor import SharedTensor
+    from mpcpriv.release.cells import suppress
+
+    # What a party has here is its own rows' counts; from here on it is a share like any other.
+    share = share + session.zero_share(tuple(share.shape))
+    counts = SharedTensor.of(share * (2**FRACTIONAL_BITS // grid))
+    return suppress(counts, least).share, FRACTIONAL_BITS - (grid.bit_length() - 1)
 
 
 def _rows(session: Session, admitted: AdmittedJob, own: Mapping[str, Columns]) -> dict[str, int]:

@@ -346,6 +346,7 @@ class Scheduler:
             job.stored.seen,
             self._agreements.newest(job.held.signed.agreement.id),
             self._releases(job.stored, job.held),
+            self._unnoised(job.stored, job.held),
         )
 
     def _follow(self, job: Standing, run: Run) -> None:
@@ -440,6 +441,18 @@ class Scheduler:
                 for one in job.job.inputs:
                     counts[one.dataset] = counts.get(one.dataset, 0) + 1
         return counts
+
+    def _unnoised(self, asking: StoredJob, held: Held) -> list[Mapping[str, int]]:
+        """By data set, the rows of each release without noise under this agreement, in any version."""
+        found: list[Mapping[str, int]] = []
+        for stored in self._state.jobs():
+            other = self._agreements.get(stored.agreement)
+            if stored.digest == asking.digest or other.signed.agreement.id != held.signed.agreement.id:
+                continue
+            job = self._standing(stored)
+            if job.job.release.epsilon is None and job.fate.state != "refused":
+                found += [commitment.rows for commitment in list(job.commitments.values())[:1]]
+        return found
 
     def _standing(self, stored: StoredJob) -> Standing:
         return standing(stored, self._agreements.get(stored.agreement), self._state, self._party.name)

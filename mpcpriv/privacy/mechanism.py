@@ -142,7 +142,8 @@ def calibrate(
     Args:
         kind: a discrete Gaussian: σ is the L2 sensitivity times the multiplier for which `calibrate_loss`
             keeps within epsilon, over the honest parties together, and larger where the bound for their sum
-            needs it. Discrete Laplace: b is the L1 sensitivity over epsilon, at every party; delta plays no part.
+            needs it. Discrete Laplace: b is the L1 sensitivity over epsilon, at every party; delta plays
+            no part.
         epsilon: above 0, at most `EPSILON_MAX`.
         delta: above 0 and below 1; for discrete Laplace 0 does.
         sensitivity: of the vector.

@@ -12,16 +12,17 @@ import numpy as np
 import rfc8785
 
 from mpcpriv.agreement.admit import AdmittedJob
-from mpcpriv.analyses.analysis import Analysis, Answer, Asked, Private
+from mpcpriv.analyses.analysis import Analysis, Answer, Asked, Computed, Private
 from mpcpriv.analyses.outline import Outline, together
-from mpcpriv.analyses.query import Noised
+from mpcpriv.analyses.query import Noised, Query
 from mpcpriv.errors import UsageError
+from mpcpriv.privacy.mechanism import Noise
 from mpcpriv.release.noise import collusion, noise_for
 from mpcpriv.release.rules import check
 from mpcpriv.release.share import Layout, combine
 
 QUERY: Final = "query"
-"""What the noised sums of a query are called."""
+"""What the sums of a query are called."""
 
 
 @dataclass(frozen=True)
@@ -92,42 +93,52 @@ def read_result(
     """
     public = asked(admitted, analysis, rows)
     cohort = together(public.tables)[0].rows
-    check(admitted, analysis, cohort)
+    check(admitted, analysis, cohort, rows)
     opened, salt = combine(layout, contents)
     statement = _statement(admitted, cohort)
-    if admitted.job.release.epsilon is not None:
+    if summed(admitted, analysis):
         assert isinstance(analysis, Private)
         query = analysis.query(public)
-        noise = noise_for(admitted, query)
-        assert noise is not None
-        if [(one.name, one.size, one.bits) for one in layout] != [(QUERY, query.size, 0)]:
+        (held, *more) = layout
+        if more or (held.name, held.size) != (QUERY, query.size):
             raise UsageError(f"analysis {admitted.job.analysis}: what was opened is not what it asks for")
-        answer = query.read(Noised(opened[QUERY], math.sqrt(noise.variance)))
-        sensitivity = query.sensitivity()
-        statement |= {
-            "privacy": {
-                "mechanism": noise.kind,
-                "epsilon": admitted.job.release.epsilon,
-                "delta": admitted.job.release.delta or 0.0,
-                "neighbours": "data sets of which one has one row more",
-                "unit": "one row",
-                "sensitivity_l1": sensitivity.l1,
-                "sensitivity_l2": math.sqrt(sensitivity.l2_squared),
-                "scale": float(noise.scale) if noise.kind == "discrete-laplace" else math.sqrt(noise.scale),
-                "noise": math.sqrt(noise.variance),
-                "parties": len(admitted.parties),
-                "collusion": noise.collusion,
-            }
-        }
+        noise = noise_for(admitted, query)
+        deviation = 0.0 if noise is None else math.sqrt(noise.variance)
+        sums = opened[QUERY] if not held.bits else np.rint(opened[QUERY] / 2**held.bits).astype(np.int64)
+        answer = query.read(Noised(sums, deviation))
+        if noise is not None:
+            statement["privacy"] = _privacy(admitted, query, noise)
     else:
-        scaled = {one.name: opened[one.name] / 2.0**one.bits for one in layout}
-        answer = analysis.read(public, scaled)
+        assert isinstance(analysis, Computed)
+        answer = analysis.read(public, {one.name: opened[one.name] / 2.0**one.bits for one in layout})
     return Result(
         {name: _plain(name, one) for name, one in answer.items()},
         admitted.job.digest(),
         salt.hex(),
         statement,
     )
+
+
+def summed(admitted: AdmittedJob, analysis: Analysis) -> bool:
+    """Whether what is released is a sum over rows, which owners compute, rather than computed on shares."""
+    return admitted.job.release.epsilon is not None or not isinstance(analysis, Computed)
+
+
+def _privacy(admitted: AdmittedJob, query: Query, noise: Noise) -> dict[str, Any]:
+    """The mechanism in numbers; sensitivities and noise in grid units, one of the sums' own."""
+    sensitivity, gaussian = query.sensitivity(), noise.kind == "discrete-gaussian"
+    return {
+        "mechanism": noise.kind,
+        "epsilon": admitted.job.release.epsilon,
+        "delta": admitted.job.release.delta or 0.0,
+        "neighbours": "data sets of which one has one row more",
+        "sensitivity_l1": sensitivity.l1,
+        "sensitivity_l2": math.sqrt(sensitivity.l2_squared),
+        "scale": math.sqrt(noise.scale) if gaussian else float(noise.scale),
+        "noise": math.sqrt(noise.variance),
+        "parties": len(admitted.parties),
+        "collusion": noise.collusion,
+    }
 
 
 def _statement(admitted: AdmittedJob, cohort: int) -> dict[str, Any]:

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from mpcpriv.agreement.admit import AdmittedJob
-from mpcpriv.analyses.analysis import Analysis, Private
+from mpcpriv.analyses.analysis import Analysis, Computed, Private
 from mpcpriv.errors import Unsupported, UsageError
 
 
-def check(admitted: AdmittedJob, analysis: Analysis, cohort: int) -> None:
+def check(
+    admitted: AdmittedJob,
+    analysis: Analysis,
+    cohort: int,
+    rows: Mapping[str, int],
+    earlier: Sequence[Mapping[str, int]] = (),
+) -> None:
     """Whether this job's result may be released.
 
     Args:
         admitted: the job.
         analysis: that it names.
         cohort: rows that the result is computed from.
+        rows: by data set, how many rows take part.
+        earlier: the same of each release without noise under this agreement.
 
     Raises:
-        Unsupported: noise is asked for, and what one row can change in this analysis is not known.
+        Unsupported: noise is asked for, and what one row can change in this analysis is not known; or none
+            is, and it is released with noise only.
         UsageError: the agreement forbids it.
     """
     agreement, asked = admitted.agreement, admitted.job.release
@@ -28,6 +39,8 @@ def check(admitted: AdmittedJob, analysis: Analysis, cohort: int) -> None:
                 "cannot be released with differential privacy; ask for another analysis, or leave epsilon out"
             )
         return
+    if not isinstance(analysis, Computed | Private):
+        raise Unsupported(f"analysis {analysis.name}: it is released with noise only; ask for an epsilon")
     if not rule.unnoised:
         raise UsageError(
             f"agreement {agreement.id} releases nothing without noise; ask for noise, or amend it"
@@ -37,3 +50,16 @@ def check(admitted: AdmittedJob, analysis: Analysis, cohort: int) -> None:
             f"the cohort has {cohort} rows, and agreement {agreement.id} releases nothing without noise from "
             f"less than {rule.minimum_cohort}; use more data"
         )
+    for other in earlier:
+        apart = difference(rows, other)
+        if 0 < apart < rule.minimum_cohort:
+            raise UsageError(
+                f"the cohort differs by {apart} rows from one that was released without noise before, so the "
+                f"two results together would be about fewer than {rule.minimum_cohort} rows; use the same "
+                "rows as then, or ask for noise"
+            )
+
+
+def difference(rows: Mapping[str, int], other: Mapping[str, int]) -> int:
+    """How many rows at least are in one cohort and not in the other, as far as their numbers tell."""
+    return sum(abs(rows.get(name, 0) - other.get(name, 0)) for name in {*rows, *other})

@@ -183,6 +183,6 @@ def case(
     for owner, table in tables.items():
         data[owner] = folder / f"{owner}.csv"
         lines = [",".join(f'"{name}"' for name in table)]
-        lines += [",".join(repr(value.item()) for value in row) for row in zip(*table.values(), strict=True)]
+        lines += [",".join(str(value.item()) for value in row) for row in zip(*table.values(), strict=True)]
         data[owner].write_text("\n".join(lines) + "\n", encoding="utf-8")
     return Case(signed, SignedJob.sign(job, _key(submitter)), data)
