@@ -166,10 +166,12 @@ def _print(found: list[Account], names: dict[str, str]) -> None:
 def _foreseen(one: Account) -> str:
     foreseen = one.forecast
     if foreseen.jobs is None:
-        return "forecast: such jobs do not use it up"
+        return "forecast: jobs like these do not use it up"
     if foreseen.jobs == 0:
-        return "forecast: no more such jobs" + (f" until {_day(one.until)}" if one.until else "")
-    more = f"forecast: {foreseen.jobs} more such job{'s' * (foreseen.jobs != 1)}"
+        return "forecast: no more jobs like the dearest of the last five" + (
+            f" until {_day(one.until)}" if one.until else ""
+        )
+    more = f"forecast: {foreseen.jobs} more job{'s' * (foreseen.jobs != 1)} like the dearest of the last five"
     if foreseen.exhausted is None:
         return more
     if one.until is not None and foreseen.exhausted >= one.until:

@@ -131,7 +131,8 @@ def test_it_tells_what_was_spent_by_job(spent: tuple[Member, list[str]]) -> None
             total,
         ]
     assert "carol-patients" not in out
-    assert "forecast: no more such jobs" in out
+    assert "forecast: no more jobs like the dearest of the last five until 2100-01-01" in out
+    assert "more jobs like the dearest of the last five; at this rate it is used up on 2" in out
 
 
 def _heading(lines: list[str], owner: str) -> str:
