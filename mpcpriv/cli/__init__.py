@@ -12,7 +12,19 @@ from typing import Annotated
 import typer
 
 from mpcpriv import __version__
-from mpcpriv.cli import agreement, agreement_add, analyses, audit, demo, doctor, init, job, launch, party
+from mpcpriv.cli import (
+    agreement,
+    agreement_add,
+    analyses,
+    audit,
+    budget,
+    demo,
+    doctor,
+    init,
+    job,
+    launch,
+    party,
+)
 from mpcpriv.errors import MpcprivError, UsageError
 
 EXIT_FAILED = 1
@@ -54,6 +66,7 @@ commands.add_typer(job.commands, name="job")
 commands.command("analyses")(analyses.analyses)
 commands.add_typer(party.party, name="party")
 commands.add_typer(audit.audit)
+commands.add_typer(budget.commands, name="budget")
 commands.command("doctor")(doctor.doctor)
 
 

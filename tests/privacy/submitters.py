@@ -18,13 +18,18 @@ def submit(url: str, number: int, runs: int, together: Any, report: Callable[[li
     """In each run, reserves all of two fresh budgets together with everybody else; reports where it did."""
     won = []
     prices = {name: charge(epsilon) for name, epsilon in ONE_BUDGET.items()}
-    with opened(url) as ledger:
-        for run in range(runs):
-            fresh = {name: replace(price, period=run) for name, price in prices.items()}
-            together.wait()
-            if not ledger.reserve(job(run * SUBMITTERS + number), STUDY, fresh, NOW):
-                won.append(run)
-    report(won)
+    try:
+        with opened(url) as ledger:
+            for run in range(runs):
+                fresh = {name: replace(price, period=run) for name, price in prices.items()}
+                together.wait()
+                if not ledger.reserve(job(run * SUBMITTERS + number), STUDY, fresh, NOW):
+                    won.append(run)
+    except BaseException:
+        together.abort()  # the others are not to wait for this one
+        raise
+    finally:
+        report(won)
 
 
 def _process(url: str, number: int, runs: int, together: Any, into: Any) -> None:

@@ -7,10 +7,14 @@ import random
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
 
+from mpcpriv.party import state as state_module
 from mpcpriv.party.state import State
 from mpcpriv.privacy import ledger as module
 from mpcpriv.privacy.ledger import Charge, Ledger, NotReserved, period_end, period_of, total
@@ -285,6 +289,21 @@ def test_the_migrations_make_what_the_ledger_uses(url: str, ledger: Ledger) -> N
         assert {index["name"] for index in found.get_indexes(table.name)} >= {
             one.name for one in table.indexes
         }
+
+
+def test_a_state_from_before_gets_a_ledger(url: str) -> None:
+    engine = state_module._open(url)
+    with engine.begin() as connection:
+        config = Config()
+        config.set_main_option("script_location", str(Path(state_module.__file__).parent / "migrations"))
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+    assert "budget_releases" not in sa.inspect(engine).get_table_names()
+    engine.dispose()
+    state = State(url)
+    assert reserve(state.ledger, 1, north=charge(0.5)) == []
+    assert debit(state.ledger, job(1), b"x") == b"x"
+    state.close()
 
 
 def test_losses_are_kept_as_text(ledger: Ledger) -> None:
