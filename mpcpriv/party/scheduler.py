@@ -6,6 +6,10 @@ a worker is lost with its daemon, so a job whose worker others have been told of
 Workers wait for each other, and a daemon runs a bounded number of them. Each therefore starts its own for a
 job only after all members whose names come before its own are ready for that job: a job holds places in one
 order, so jobs never wait for each other in a circle.
+
+Nothing waits for ever. What has not begun by `expires` fails. A worker waits for the others for `minutes` at
+most, and then runs for as long; so what has begun has ended by `expires` and twice that time, or this member
+says that it has failed (`Scheduler.latest`). Nor does it wait longer for the others' outcomes.
 """
 
 from __future__ import annotations
@@ -14,15 +18,17 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import structlog
+from sqlalchemy.exc import SQLAlchemyError
 
 from mpcpriv import analyses
 from mpcpriv.agreement.admit import LedgerView, Refusal, admit
+from mpcpriv.audit.log import AuditDamaged
 from mpcpriv.job.model import Job
 from mpcpriv.job.signed import SignedJob
 from mpcpriv.party.config import DaemonConfig, Party
@@ -200,11 +206,25 @@ class Scheduler:
     def _step(self) -> None:
         jobs = [self._standing(stored) for stored in reversed(self._state.jobs(open_only=True))]
         for job in jobs:
-            self._advance(job)
+            self._guarded(self._advance, job)
         due = [job for job in map(self._refreshed, jobs) if self._due(job)]
         for job in sorted(due, key=lambda job: (job.job.created, job.stored.digest)):
             if len(self._runs) < self._daemon.concurrent_jobs:
-                self._start(job)
+                self._guarded(self._start, job)
+
+    def _guarded(self, act: Callable[[Standing], None], job: Standing) -> None:
+        """What one job breaks ends that job, and not the daemon; that ends without its log or database."""
+        try:
+            act(job)
+        except (AuditDamaged, SQLAlchemyError):
+            raise
+        except Exception as error:
+            log.exception("a job cannot be driven", job=job.stored.digest)
+            self._desk.fail(job.stored, f"its daemon failed ({type(error).__name__})")
+
+    def latest(self, job: Standing) -> datetime:
+        """When it has ended here at the latest."""
+        return _later(job.job.expires, 2 * self._daemon.seconds)
 
     def _advance(self, job: Standing) -> None:
         stored, settled = job.stored, job.fate.settled
@@ -213,6 +233,7 @@ class Scheduler:
         elif not stored.pending and not job.written(Decision):
             # Also where others have refused already: all members' reasons are told.
             self.judge(stored, ask=not settled)
+            job = self._refreshed(job)
         run = self._runs.get(stored.digest)
         if run is not None:
             self._follow(job, run)
@@ -221,6 +242,9 @@ class Scheduler:
         elif not settled and not job.begun and datetime.now(UTC) > job.job.expires:
             late = f"; no decision of {', '.join(job.fate.undecided)}" if job.fate.undecided else ""
             self._desk.fail(stored, f"the job expired before it had begun{late}")
+        elif not settled and datetime.now(UTC) > self.latest(job):
+            missing = [name for name in job.held.runners if not job.written(Outcome, name)]
+            self._desk.fail(stored, f"the job has not ended in time; no outcome of {', '.join(missing)}")
         self._countersign(self._refreshed(job))
 
     def _countersign(self, job: Standing) -> None:
@@ -235,7 +259,9 @@ class Scheduler:
             if member != job.me and member not in signed:
                 self._desk.countersign(job.stored, member, outcome.head)
         expected = {"refused": set(), "failed": set(job.held.deciders), "finished": set(job.held.runners)}
-        if job.fate.settled and ended.keys() >= expected[job.fate.state]:
+        over = job.fate.settled and ended.keys() >= expected[job.fate.state]
+        # An outcome that comes later opens it again (`Desk.receive`).
+        if over or (job.me in ended and datetime.now(UTC) > self.latest(job)):
             self._state.mark(job.stored.digest, closed=True)
 
     def _due(self, job: Standing) -> bool:
@@ -336,6 +362,13 @@ class Scheduler:
 
     def _refreshed(self, job: Standing) -> Standing:
         return self._standing(self._state.job(job.stored.digest))
+
+
+def _later(time: datetime, seconds: float) -> datetime:
+    try:
+        return time + timedelta(seconds=seconds)
+    except OverflowError:
+        return datetime.max.replace(tzinfo=UTC)
 
 
 def _environment(concurrent: int) -> dict[str, str]:
