@@ -230,6 +230,12 @@ class Control:
         outcome = job.written(Outcome)
         if job.fate.state != "finished":
             raise Refused(_CODE.FAILED_PRECONDITION, f"job {request.job}: is {job.fate.state}; no result yet")
+        released = outcome is not None and isinstance(outcome.body, Outcome) and outcome.body.output
+        if result is None and released:
+            days = job.held.signed.agreement.retention_days
+            raise Refused(
+                _CODE.NOT_FOUND, f"job {request.job}: its result was kept for {days} days, as agreed"
+            )
         if result is None or outcome is None or not isinstance(outcome.body, Outcome):
             raise Refused(_CODE.NOT_FOUND, f"job {request.job}: {self._own.party} is no recipient of it")
         digest = outcome.body.output or ""

@@ -18,6 +18,7 @@ from mpcpriv.party.config import Party, read_party
 from mpcpriv.party.control import Control
 from mpcpriv.party.desk import Desk
 from mpcpriv.party.held import Agreements
+from mpcpriv.party.retention import Retention
 from mpcpriv.party.scheduler import Scheduler
 from mpcpriv.party.state import State
 from mpcpriv.party.wire import CONTROL, DAEMON, Server
@@ -63,6 +64,8 @@ class Daemon:
         self._audit = AuditLog(config.audit, key, party.name, self._state)
         self._agreements = Agreements(party.identity, public_key(key), self._state)
         self._desk = Desk(party.identity, key, self._state, self._audit, self._agreements, self._wake)
+        prints = config.audit.parent / "jobs"
+        self._retention = Retention(self._state, self._agreements, self._audit, prints)
         self._scheduler = Scheduler(party, config, self._state, self._agreements, self._desk)
         self._control = Control(
             party.identity.certificate,
@@ -81,11 +84,12 @@ class Daemon:
         """Serves until `stop`."""
         # Before anybody can come in: what was lost with the daemon that ran before.
         self._scheduler.recover()
+        self._retention.keep()
         port = self._server.start(self._config.listen)
         for name in ("", DAEMON, CONTROL):
             self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
         log.info("serving", listen=self._config.listen, port=port)
-        self._scheduler.run()
+        self._scheduler.run(self._retention.keep)
         log.info("stopping")
         self._health.enter_graceful_shutdown()
         self._control.close()

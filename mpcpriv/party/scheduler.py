@@ -149,11 +149,12 @@ class Scheduler:
             if job.written(Ready) and not job.written(Outcome):
                 self._desk.fail(stored, RESTARTED)
 
-    def run(self) -> None:
-        """Drives the jobs until `stop`."""
+    def run(self, besides: Callable[[], None] = lambda: None) -> None:
+        """Drives the jobs until `stop`, and does this besides after each step."""
         while not self._over:
             self._wake.clear()
             self._step()
+            besides()
             self._wake.wait(_TICK_SECONDS)
 
     def stop(self) -> None:

@@ -278,6 +278,18 @@ class State:
             found: str | None = connection.execute(query).scalar_one_or_none()
         return found
 
+    def forget(self, job: str) -> None:
+        """Deletes the result and the salt of a job, also from the database's file."""
+        with self._engine.begin() as connection:
+            connection.execute(_jobs.update().where(_jobs.c.digest == job).values(result=None, salt=None))
+        if self._engine.dialect.name == "sqlite":
+            # secure_delete overwrites what is freed; this brings it from the write-ahead log into the file.
+            connection_ = self._engine.raw_connection()
+            try:
+                connection_.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            finally:
+                connection_.close()
+
     # -- records
 
     def add(
@@ -410,7 +422,7 @@ def _open(url: str) -> sa.Engine:
 
     def connect(connection: Any, _: object) -> None:
         connection.isolation_level = None  # the driver must not begin transactions by itself
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON"):
             connection.execute(f"PRAGMA {pragma}")
 
     def begin(connection: sa.Connection) -> None:
