@@ -94,13 +94,17 @@ def new(
 def check(file: File) -> None:
     """List everything that is wrong with an agreement: the field, its value, the rule, the way out.
 
-    The exit status is 0 when nothing is, and 2 otherwise.
+    The exit status is 0 when nothing is, and 2 otherwise. A certificate that ends before the agreement does
+    is a warning: the agreement is as good as over on that day.
     """
+    from mpcpriv.agreement.certificates import outlived
     from mpcpriv.agreement.toml import read_agreement
 
     agreement = read_agreement(file)
     typer.echo(f"{file}: nothing is wrong with it")
     typer.echo(f"{agreement.id} version {agreement.version}, digest {agreement.digest()}")
+    for warning in outlived(agreement):
+        typer.echo(f"mpcpriv: warning: {warning}", err=True)
 
 
 @commands.command()

@@ -265,7 +265,7 @@ class Control:
                 title=agreement.title,
                 members=held.deciders,
                 valid_until=f"{agreement.valid_until:%Y-%m-%dT%H:%M:%SZ}",
-                newest=agreement.version == self._agreements.newest(agreement.id),
+                newest=self._agreements.is_newest(held),
             )
         )
 

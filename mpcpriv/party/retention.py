@@ -7,10 +7,8 @@ names, digests and reasons. Copies that somebody made, and backups, are not with
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Final
 
 import structlog
 
@@ -18,43 +16,27 @@ from mpcpriv.audit.log import AuditLog
 from mpcpriv.party.held import Agreements
 from mpcpriv.party.state import State
 
-_DAY: Final = timedelta(days=1)
-
 log = structlog.get_logger()
 
 
 class Retention:
-    """Deletes what has been kept long enough, once a day.
+    """Deletes what has been kept long enough.
 
     Args:
         state: what holds results.
         agreements: that say for how long.
         audit: where each deletion is told, before it is made: after a crash it may stand there twice.
         prints: the folder of what workers print, a file per job.
-        clock: UTC.
     """
 
-    def __init__(
-        self,
-        state: State,
-        agreements: Agreements,
-        audit: AuditLog,
-        prints: Path,
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
-    ) -> None:
+    def __init__(self, state: State, agreements: Agreements, audit: AuditLog, prints: Path) -> None:
         self._state = state
         self._agreements = agreements
         self._audit = audit
         self._prints = prints
-        self._clock = clock
-        self._last: datetime | None = None
 
-    def keep(self) -> None:
-        """Does what is due, at the first call and then daily."""
-        now = self._clock()
-        if self._last is not None and now - self._last < _DAY:
-            return
-        self._last = now
+    def keep(self, now: datetime) -> None:
+        """Deletes what is older than it may be at that time."""
         for stored in self._state.jobs():
             days = self._agreements.get(stored.agreement).signed.agreement.retention_days
             if now - stored.seen <= timedelta(days=days):

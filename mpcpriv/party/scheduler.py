@@ -286,6 +286,7 @@ class Scheduler:
             program=pack(self.program(job)),
             listen=f"{self._daemon.data_host}:0",
             memory=self._daemon.memory,
+            ports=self._daemon.data_ports,
         )
         output = self._daemon.audit.parent / "jobs" / f"{digest}.log"
         self._desk.started(job.stored)

@@ -12,6 +12,7 @@ import grpc
 import pytest
 
 from mpcpriv.party.control import Control
+from mpcpriv.party.daily import Daily
 from mpcpriv.party.records import AuditHead, Decision, Outcome
 from mpcpriv.party.retention import Retention
 from mpcpriv.party.state import StoredJob
@@ -74,16 +75,16 @@ def test_results_go_when_their_time_is_over_and_nothing_else_goes(place: Office)
                 place.desk.receive(place.record(name, held, job.digest, body))
     clock = Clock()
     began = clock.now
-    retention = Retention(place.state, place.held, place.audit, prints, clock)
-    retention.keep()
+    retention = Daily(Retention(place.state, place.held, place.audit, prints).keep, clock=clock)
+    retention()
     clock.now = began + timedelta(days=9, hours=23)
-    retention.keep()
+    retention()
     assert place.state.result(short.digest) == RESULT
     assert deletions(place) == []
 
     before = place.state.records(short.digest)
     clock.now = began + timedelta(days=10, hours=23)
-    retention.keep()
+    retention()
     assert place.state.result(short.digest) is None
     assert place.state.salt(short.digest) is None
     assert not place.state.job(short.digest).result
@@ -98,22 +99,24 @@ def test_results_go_when_their_time_is_over_and_nothing_else_goes(place: Office)
     assert (prints / f"{long.digest}.log").exists()
 
     clock.now = began + timedelta(days=31, hours=1)
-    retention.keep()
+    retention()
     assert [one["job"] for one in deletions(place)] == [short.digest, long.digest]
 
 
 def test_it_looks_once_a_day(place: Office) -> None:
     place.agree(retention_days=1)
     clock = Clock()
-    retention = Retention(place.state, place.held, place.audit, place.folder / "jobs", clock)
+    retention = Daily(
+        Retention(place.state, place.held, place.audit, place.folder / "jobs").keep, clock=clock
+    )
     clock.now += timedelta(days=2)
-    retention.keep()
+    retention()
     job = finished(place, "study")
     clock.now += timedelta(hours=23)
-    retention.keep()
+    retention()
     assert place.state.result(job.digest) == RESULT
     clock.now += timedelta(hours=1)
-    retention.keep()
+    retention()
     assert place.state.result(job.digest) is None
 
 
@@ -124,6 +127,6 @@ def test_a_deleted_result_is_in_no_file_of_the_database(place: Office) -> None:
     assert on_disk(place, SALT.encode())
     clock = Clock()
     clock.now += timedelta(days=2)
-    Retention(place.state, place.held, place.audit, place.folder / "jobs", clock).keep()
+    Retention(place.state, place.held, place.audit, place.folder / "jobs").keep(clock())
     assert not on_disk(place, RESULT)
     assert not on_disk(place, SALT.encode())
