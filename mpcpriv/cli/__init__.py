@@ -12,7 +12,19 @@ from typing import Annotated
 import typer
 
 from mpcpriv import __version__
-from mpcpriv.cli import agreement, agreement_add, analyses, audit, demo, doctor, init, job, launch, party
+from mpcpriv.cli import (
+    agreement,
+    agreement_add,
+    agreement_merge,
+    analyses,
+    audit,
+    demo,
+    doctor,
+    init,
+    job,
+    launch,
+    party,
+)
 from mpcpriv.errors import MpcprivError, UsageError
 
 EXIT_FAILED = 1
@@ -43,6 +55,7 @@ def main(
     """Compute on the joint data of organisations that may not show each other their rows."""
 
 
+agreement.commands.command("merge")(agreement_merge.merge)
 agreement.commands.command("add")(agreement_add.add)
 agreement.commands.command("list")(agreement_add.held)
 

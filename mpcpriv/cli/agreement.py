@@ -86,7 +86,7 @@ def new(
             members=[_candidate(one) for one in party or []],
             code=analyses.installed(),
         )
-    _write(file, text.encode(), force=force)
+    write(file, text.encode(), force=force)
     typer.echo(f"{file}: written; edit it, then run `mpcpriv agreement check {file}`")
 
 
@@ -140,7 +140,7 @@ def sign(
         signed = before
     name, key = _member(config)
     signed = signed.signed_by(name, key)
-    _write(target, signed.to_bytes(), force=True)
+    write(target, signed.to_bytes(), force=True)
     missing = ", ".join(signed.missing())
     typer.echo(f"{target}: signed by {name}; {f'{missing} have still to sign' if missing else 'all signed'}")
     typer.echo(f"digest {agreement.digest()} (compare it over the telephone)")
@@ -215,7 +215,7 @@ def export(
     if output is None:
         typer.echo(content, nl=False)
     else:
-        _write(output, content, force=force)
+        write(output, content, force=force)
         typer.echo(f"{output}: written")
 
 
@@ -226,7 +226,7 @@ def _read(file: Path) -> Agreement:
     return read_signed(file).agreement if file.name.endswith(SUFFIX) else read_agreement(file)
 
 
-def _write(path: Path, content: bytes, *, force: bool) -> None:
+def write(path: Path, content: bytes, *, force: bool) -> None:
     """Writes all or nothing: another process never reads half a file, and a full disk leaves the old one."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
