@@ -31,6 +31,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Final, Self
+from urllib.parse import urlsplit
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -126,7 +127,7 @@ class DaemonConfig:
     """
 
     listen: str
-    state: str
+    state: str = field(repr=False)  # a password may be in it
     audit: Path
     data_host: str
     concurrent_jobs: int
@@ -223,7 +224,7 @@ def read_party(path: Path) -> Party:
     except UsageError as error:
         raise UsageError(f"{path}: name: {error}") from None
     key, certificate = path.parent / content.key, path.parent / content.certificate
-    daemon = None if content.daemon is None else _daemon(path.parent, content.daemon)
+    daemon = None if content.daemon is None else _daemon(path, content.daemon)
     return Party(
         path,
         key,
@@ -237,8 +238,13 @@ def read_party(path: Path) -> Party:
     )
 
 
-def _daemon(folder: Path, content: _Daemon) -> DaemonConfig:
+def _daemon(path: Path, content: _Daemon) -> DaemonConfig:
+    folder = path.parent
     url = content.state if "://" in content.state else f"sqlite:///{(folder / content.state).absolute()}"
+    if urlsplit(url).password and os.name == "posix" and path.stat().st_mode & 0o077:
+        raise UsageError(
+            f"{path}: others may read this file, and the password in daemon.state; run chmod 600 {path}"
+        )
     return DaemonConfig(
         content.listen,
         url,

@@ -13,7 +13,7 @@ from google.protobuf.message import Message
 from mpcpriv.audit.log import AuditLog
 from mpcpriv.errors import UsageError
 from mpcpriv.party import wire
-from mpcpriv.party.desk import Desk, TooMany
+from mpcpriv.party.desk import Desk, TooMany, plain
 from mpcpriv.party.held import Agreements, Held
 from mpcpriv.party.records import MAX_BYTES, Decision, Outcome, Record, SignedRecord
 from mpcpriv.party.scheduler import Scheduler, Standing, standing
@@ -297,10 +297,11 @@ def _member(job: Standing, name: str) -> Any:
             continue
         if isinstance(body, Decision):
             view.decision = "accept" if body.accept else "refuse"
-            view.reasons.extend(body.reasons)
+            # Other members' words end on a steward's terminal.
+            view.reasons.extend(map(plain, body.reasons))
         elif isinstance(body, Outcome):
             view.outcome = "success" if body.success else "failure"
-            view.failure = body.reason
+            view.failure = plain(body.reason) if body.reason else ""
     return view
 
 

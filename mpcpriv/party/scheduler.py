@@ -125,6 +125,8 @@ class Scheduler:
         self._state = state
         self._agreements = agreements
         self._desk = desk
+        # A steward's call and this thread's step must not both give away the last release.
+        self._judging = threading.Lock()
         self._runs: dict[str, Run] = {}
         self._wake = threading.Event()
         self._over = False
@@ -179,6 +181,10 @@ class Scheduler:
             approved: the steward has approved it.
             ask: the steward is asked where he has to be; otherwise such a job is left undecided.
         """
+        with self._judging:
+            self._judge(stored, approved, ask)
+
+    def _judge(self, stored: StoredJob, approved: bool, ask: bool) -> None:
         held = self._agreements.get(stored.agreement)
         agreement, signed = held.signed.agreement, SignedJob.from_bytes(stored.document)
         verdict = admit(
@@ -354,7 +360,9 @@ class Scheduler:
             job = self._standing(stored)
             decision = job.written(Decision)
             accepted = decision is not None and isinstance(decision.body, Decision) and decision.body.accept
-            if accepted and job.fate.state not in ("refused", "failed"):
+            # Once all workers are there a recipient may have it, whatever a member says that came of it.
+            lost = job.fate.state == "refused" or (job.fate.state == "failed" and not job.begun)
+            if accepted and not lost:
                 for one in job.job.inputs:
                     counts[one.dataset] = counts.get(one.dataset, 0) + 1
         return counts

@@ -346,12 +346,12 @@ class State:
 
     # -- what is still to be delivered
 
-    def outbox(self, peer: str, limit: int = 100) -> list[Letter]:
-        """What `peer` has not confirmed, the oldest first."""
+    def outbox(self, peer: str, limit: int = 100, after: int = 0) -> list[Letter]:
+        """What `peer` has not confirmed, the oldest first, of the records after this number."""
         query = (
             sa.select(_records.c.number, _records.c.record, _records.c.signature)
             .join(_outbox, _outbox.c.record == _records.c.number)
-            .where(_outbox.c.peer == peer)
+            .where(_outbox.c.peer == peer, _records.c.number > after)
             .order_by(_records.c.number)
             .limit(limit)
         )

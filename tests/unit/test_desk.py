@@ -11,13 +11,24 @@ import pytest
 
 from mpcpriv.audit.receipt import make_receipt
 from mpcpriv.audit.verify import verify
+from mpcpriv.cli.job import _described
+from mpcpriv.client.view import View
 from mpcpriv.documents import public_key
 from mpcpriv.errors import UsageError
 from mpcpriv.party import courier
 from mpcpriv.party import desk as module
 from mpcpriv.party.control import Control
 from mpcpriv.party.desk import Mismatched, TooMany
-from mpcpriv.party.records import MOST_REASONS, AuditHead, Countersigned, Decision, Outcome, SignedRecord
+from mpcpriv.party.records import (
+    MOST_REASONS,
+    AuditHead,
+    Countersigned,
+    Decision,
+    Outcome,
+    Record,
+    SignedRecord,
+)
+from mpcpriv.party.state import Letter
 from mpcpriv.party.wire import Refused
 from mpcpriv.v1 import control_pb2 as pb
 from tests.unit.desks import ME, Office, office
@@ -168,3 +179,38 @@ def test_a_late_outcome_opens_a_closed_job_again(place: Office) -> None:
     assert place.state.job(job.digest).closed
     place.desk.receive(place.record("carol", study, job.digest, Outcome(success=True, head=HEAD)))
     assert not place.state.job(job.digest).closed
+
+
+def test_what_others_write_cannot_steer_a_stewards_terminal(place: Office) -> None:
+    study = place.agree()
+    job = place.proposed("bob", study, parameters={"solver": "\x1b]0;owned\x07\x9b2J"})
+    refusal = Decision(accept=False, reasons=["no\x1b[2J\n\u202eyes"])
+    place.desk.receive(place.record("carol", study, job.digest, refusal))
+    outcome = Outcome(success=False, reason="\x1b[31mred", head=HEAD)
+    place.desk.receive(place.record("bob", study, job.digest, outcome))
+    own = place.parties[ME].identity.certificate
+    control = Control(own, place.state, place.held, place.audit, place.desk, place.scheduler)
+    view = View.of(control.show(pb.JobName(job=job.digest)))
+    assert {part.member: part.reasons for part in view.parts}["carol"] == ("no?[2J ?yes",)
+    shown = "\n".join(_described(view))
+    assert "solver = ?]0;owned??2J" in shown
+    assert all(letter.isprintable() or letter == "\n" for letter in shown)
+
+
+def test_letters_that_must_wait_keep_nothing_back(place: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = place.agree()
+    place.desk.close()
+    digests = [place.desk.propose(place.job(ME).to_bytes()) for _ in range(120)]
+    peer = study.peers[0]
+    carrier = courier.Courier(place.parties[ME].identity, peer, place.state)
+    carrier.close()
+    carrier._over, carrier._said = False, None
+    sent = []
+
+    def send(letter: Letter) -> bool:
+        sent.append(Record.from_canonical(letter.record).job)
+        return False
+
+    monkeypatch.setattr(carrier, "_send", send)
+    assert carrier._round() == [False] * 120
+    assert sent == digests

@@ -139,3 +139,20 @@ def test_a_daemon_without_its_log_does_not_go_on(place: Office) -> None:
     (place.folder / "audit.jsonl").rename(place.folder / "gone")
     with pytest.raises(AuditDamaged):
         step(place)
+
+
+def test_a_release_that_may_have_been_made_counts_whatever_came_of_the_job(place: Office) -> None:
+    study = place.agree()
+    never, maybe, asking = (proposed(place, study, -timedelta(hours=1)) for _ in range(3))
+    for job in (never, maybe):
+        place.desk.decide(job, accept=True)
+        tell(place, study, job, ACCEPT, *OTHERS)
+    # Of the second all workers were there; a recipient that has the result says that it has failed.
+    place.desk.ready(maybe, "127.0.0.1:9", "1" * 32)
+    tell(place, study, maybe, READY, *OTHERS)
+    failure = Outcome(success=False, reason="oh", head=SUCCESS.head)
+    for job in (never, maybe):
+        tell(place, study, job, failure, "bob")
+        assert fate(place, job) == "failed"
+    counts = place.scheduler._releases(asking, study)
+    assert counts == {"alice-patients": 1, "bob-patients": 1, "carol-patients": 1}

@@ -184,3 +184,15 @@ def test_a_daemon_warns_of_certificates_that_end(tmp_path: Path) -> None:
         daemon._daily()
         daemon._daily()
     assert [one["why"].split(" on ")[0] for one in logs] == ["the certificate of alice ends"]
+
+
+def test_a_password_of_the_database_is_its_owners_alone(folder: Path) -> None:
+    path = write(folder, '[daemon]\nlisten = "a:1"\nstate = "postgresql+psycopg://me:secret@host/db"\n')
+    path.chmod(0o644)
+    with pytest.raises(UsageError, match="chmod 600") as found:
+        read_party(path)
+    assert "secret" not in str(found.value)
+    path.chmod(0o600)
+    party = read_party(path)
+    assert party.daemon is not None
+    assert "secret" not in repr(party)
