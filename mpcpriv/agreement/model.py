@@ -177,7 +177,7 @@ class Agreement(Document):
         purposes, members, datasets, analyses, privacy: the terms.
         valid_from, valid_until: a job created outside is refused.
         approval: whether a steward of each data owner approves each job, or none has to.
-        retention_days: how long results and records of jobs are kept.
+        retention_days: how long a daemon keeps results; its records and its audit log it keeps for good.
     """
 
     noun: ClassVar[str] = "agreement"

@@ -55,26 +55,48 @@ class SignedAgreement(Document):
         signature = documents.sign(key, DOMAIN, self.agreement.canonical())
         return type(self)(agreement=self.agreement, signatures={**self.signatures, name: signature})
 
+    def merged(self, other: SignedAgreement) -> Self:
+        """With the signatures of another copy as well.
+
+        Raises:
+            UsageError: the copies are of different texts, or a signature is not that of its member.
+        """
+        if other.agreement != self.agreement:
+            mine, theirs = self.agreement, other.agreement
+            raise UsageError(
+                f"another text: {theirs.id} version {theirs.version}, digest {theirs.digest()[:16]}..., "
+                f"and not {mine.id} version {mine.version}, digest {mine.digest()[:16]}...; "
+                "all sign the same one"
+            )
+        if wrong := other.wrong():
+            raise UsageError("; ".join(wrong))
+        return type(self)(agreement=self.agreement, signatures={**self.signatures, **other.signatures})
+
     def missing(self) -> list[str]:
         """The members who have not signed, in their order."""
         return [member.name for member in self.agreement.members if member.name not in self.signatures]
 
-    def problems(self) -> list[str]:
-        """Why this is not signed by all its members and nobody else; empty if it is."""
+    def wrong(self) -> list[str]:
+        """What is wrong with the signatures that are there."""
         content = self.agreement.canonical()
+        keys = {member.name: member.signing_key for member in self.agreement.members}
         found = []
-        for member in self.agreement.members:
-            signature = self.signatures.get(member.name)
-            if signature is None:
-                found.append(f"the signature of {member.name} is missing; all members sign an agreement")
-            elif not documents.verify(member.signing_key, DOMAIN, content, signature):
+        for name, signature in self.signatures.items():
+            if name not in keys:
+                found.append(f"{name} signed but is no member")
+            elif not documents.verify(keys[name], DOMAIN, content, signature):
                 found.append(
-                    f"the signature of {member.name} is not for this text; "
+                    f"the signature of {name} is not for this text; "
                     "either was changed after signing, or it is another's"
                 )
-        names = {member.name for member in self.agreement.members}
-        found += [f"{name} signed but is no member" for name in self.signatures if name not in names]
         return found
+
+    def problems(self) -> list[str]:
+        """Why this is not signed by all its members and nobody else; empty if it is."""
+        missing = [
+            f"the signature of {name} is missing; all members sign an agreement" for name in self.missing()
+        ]
+        return [*missing, *self.wrong()]
 
     def to_bytes(self) -> bytes:
         """The canonical JSON of both."""

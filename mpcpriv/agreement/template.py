@@ -114,7 +114,7 @@ valid_until = {end}
 
 # "steward": at each data owner a person approves each job. "automatic": a job that breaks no term runs.
 approval = "steward"
-retention_days = 365           # for so long results and records of jobs are kept
+retention_days = 365           # for so long daemons keep results
 
 # ---- Purposes: every job names one.
 

@@ -114,7 +114,7 @@ def train(
     weights, gradient, inverse, change = step(weights)
     # The first step is not a turn: it comes after other things than the later ones, and what the dealer is
     # asked for ahead would be in vain.
-    for _ in steps(turns - 1, "training"):
+    for _ in steps(turns - 1, "training after the first step"):
         weights, gradient, inverse, change = step(weights)
     moved = SharedTensor.cat([change.abs() / _SETTLED, gradient.abs() * (unit / rows / _FLAT)]).gt(1)
     return weights, moved.sum().eq(0).reshape(1)

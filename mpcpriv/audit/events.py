@@ -31,6 +31,7 @@ Event = Literal[
     "outcome",
     "cancelled",
     "fetched",
+    "result-deleted",
     "receipt-given",
     "receipt-received",
 ]
@@ -206,6 +207,12 @@ class Fetched(_OfJob):
     output_digest: Digest
 
 
+class ResultDeleted(_OfJob):
+    """What a job had left here, the result first, was kept for so long as the agreement says."""
+
+    retention_days: Count
+
+
 class ReceiptGiven(Facts):
     """We countersigned the head of a peer's log."""
 
@@ -231,6 +238,7 @@ EVENTS: Final[Mapping[Event, type[Facts]]] = {
     "outcome": Outcome,
     "cancelled": Cancelled,
     "fetched": Fetched,
+    "result-deleted": ResultDeleted,
     "receipt-given": ReceiptGiven,
     "receipt-received": ReceiptReceived,
 }

@@ -272,8 +272,10 @@ class AuditLog:
         self.loss = self.loss or found
 
     def _acknowledge(self, reason: str | None) -> None:
-        if self.loss is not None and reason is not None:
-            self._append("loss-acknowledged", LossAcknowledged(found=self.loss, reason=reason))
+        # Also where nothing shows: of log and database restored from one moment only the owner can tell.
+        if reason is not None:
+            found = self.loss or "the log and the database are of one time"
+            self._append("loss-acknowledged", LossAcknowledged(found=found, reason=reason))
 
     def _hold_against(self, remembered: tuple[int, str] | None, acknowledged: str | None) -> None:
         last = len(self._digests) - 1

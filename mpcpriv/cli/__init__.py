@@ -15,6 +15,7 @@ from mpcpriv import __version__
 from mpcpriv.cli import (
     agreement,
     agreement_add,
+    agreement_merge,
     analyses,
     audit,
     budget,
@@ -55,6 +56,7 @@ def main(
     """Compute on the joint data of organisations that may not show each other their rows."""
 
 
+agreement.commands.command("merge")(agreement_merge.merge)
 agreement.commands.command("add")(agreement_add.add)
 agreement.commands.command("list")(agreement_add.held)
 

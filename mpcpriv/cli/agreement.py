@@ -86,7 +86,7 @@ def new(
             members=[_candidate(one) for one in party or []],
             code=analyses.installed(),
         )
-    _write(file, text.encode(), force=force)
+    write(file, text.encode(), force=force)
     typer.echo(f"{file}: written; edit it, then run `mpcpriv agreement check {file}`")
 
 
@@ -94,13 +94,17 @@ def new(
 def check(file: File) -> None:
     """List everything that is wrong with an agreement: the field, its value, the rule, the way out.
 
-    The exit status is 0 when nothing is, and 2 otherwise.
+    The exit status is 0 when nothing is, and 2 otherwise. A certificate that ends before the agreement does
+    is a warning: the agreement is as good as over on that day.
     """
+    from mpcpriv.agreement.certificates import outlived
     from mpcpriv.agreement.toml import read_agreement
 
     agreement = read_agreement(file)
     typer.echo(f"{file}: nothing is wrong with it")
     typer.echo(f"{agreement.id} version {agreement.version}, digest {agreement.digest()}")
+    for warning in outlived(agreement):
+        typer.echo(f"mpcpriv: warning: {warning}", err=True)
 
 
 @commands.command()
@@ -136,7 +140,7 @@ def sign(
         signed = before
     name, key = _member(config)
     signed = signed.signed_by(name, key)
-    _write(target, signed.to_bytes(), force=True)
+    write(target, signed.to_bytes(), force=True)
     missing = ", ".join(signed.missing())
     typer.echo(f"{target}: signed by {name}; {f'{missing} have still to sign' if missing else 'all signed'}")
     typer.echo(f"digest {agreement.digest()} (compare it over the telephone)")
@@ -211,7 +215,7 @@ def export(
     if output is None:
         typer.echo(content, nl=False)
     else:
-        _write(output, content, force=force)
+        write(output, content, force=force)
         typer.echo(f"{output}: written")
 
 
@@ -222,7 +226,7 @@ def _read(file: Path) -> Agreement:
     return read_signed(file).agreement if file.name.endswith(SUFFIX) else read_agreement(file)
 
 
-def _write(path: Path, content: bytes, *, force: bool) -> None:
+def write(path: Path, content: bytes, *, force: bool) -> None:
     """Writes all or nothing: another process never reads half a file, and a full disk leaves the old one."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:

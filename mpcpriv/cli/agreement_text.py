@@ -77,7 +77,7 @@ def promises(agreement: Agreement) -> list[str]:
         "It holds for members who run the agreed protocol; a member that does not can falsify a result.",
         *_noise(agreement.privacy, agreement.datasets),
         approval,
-        f"Results and records of jobs are kept for {agreement.retention_days} days.",
+        f"Daemons keep results for {agreement.retention_days} days, and what they wrote about jobs for good.",
     ]
 
 

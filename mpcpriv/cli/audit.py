@@ -172,11 +172,8 @@ def acknowledge(
     try:
         key = party.signing_key()
         with AuditLog(party.daemon.audit, key, party.name, state, acknowledged=plain(why)) as log:
-            if log.loss is None:
-                typer.echo(f"{log.path}: nothing is missing; the log and the database are of one time")
-            else:
-                typer.echo(f"{log.path}: {log.loss}")
-                typer.echo(f"{log.path}: recorded as entry {log.head().seq}; the daemon starts again")
+            typer.echo(f"{log.path}: {log.loss or 'the log and the database are of one time'}")
+            typer.echo(f"{log.path}: recorded as entry {log.head().seq}; the daemon starts again")
     finally:
         state.close()
 

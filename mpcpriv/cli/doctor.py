@@ -10,7 +10,9 @@ import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -29,20 +31,31 @@ class Finding:
     detail: str
     works: bool = True
     remark: str = ""
+    mark: str = "slow"
 
 
-def doctor() -> None:
+def doctor(
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", help="A party.toml: look at its certificate, too.", show_default=False),
+    ] = None,
+) -> None:
     """Check this machine: Python, torch, CrypTen, gRPC, ports, AES speed, clock and cores.
+
+        mpcpriv doctor --config parties/alice/party.toml     (and that party's keys and certificate)
 
     The exit status is 1 when something is broken.
     """
+    checks = dict(CHECKS)
+    if config is not None:
+        checks["certificate"] = lambda: _certificate(config)
     table = Table(show_edge=False, pad_edge=False)
     for column in ("", "check", "found"):
         table.add_column(column, overflow="fold")
     broken = 0
-    for name, check in CHECKS.items():
+    for name, check in checks.items():
         finding = examine(check)
-        mark = "[green]ok[/]" if finding.works and not finding.remark else "[yellow]slow[/]"
+        mark = "[green]ok[/]" if finding.works and not finding.remark else f"[yellow]{finding.mark}[/]"
         if not finding.works:
             mark = "[red]broken[/]"
             broken += 1
@@ -118,6 +131,17 @@ def _cores() -> Finding:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     remark = "" if cores > 1 else "parties on this machine will take turns"
     return Finding(str(cores), remark=remark)
+
+
+def _certificate(config: Path) -> Finding:
+    from mpcpriv.party.config import read_party
+    from mpcpriv.party.daily import ending
+
+    party = read_party(config)
+    party.signing_key()
+    certificate = party.identity.certificate
+    remark = " ".join(ending([certificate], datetime.now(UTC)))
+    return Finding(f"{party.name}'s, until {certificate.not_after:%Y-%m-%d}", remark=remark, mark="soon")
 
 
 CHECKS: dict[str, Callable[[], Finding]] = {

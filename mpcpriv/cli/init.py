@@ -13,17 +13,27 @@ def init(
     name: Annotated[
         str, typer.Option("--name", help="The party's name: lower-case letters, digits and '-'.")
     ],
+    settings: Annotated[
+        Path | None,
+        typer.Option(
+            "--settings",
+            help="Its [daemon], [control] and [data], TOML, in the place of a [daemon] with defaults.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Make a party: tls.key and signing.key (secret, stay here), tls.crt (for the others) and party.toml.
 
         mpcpriv init parties/alice --name alice
 
-    An existing key is never overwritten.
+    party.toml gets a [daemon] section with which `mpcpriv party serve` runs; edit `data_host` where the other
+    members are on other machines, and write your tables under [data]. An existing key is never overwritten.
     """
-    from mpcpriv.documents import public_key
-    from mpcpriv.party.config import create
+    from mpcpriv.documents import public_key, read_file
+    from mpcpriv.party.config import DAEMON, create
 
-    party = create(folder, name)
+    rest = DAEMON if settings is None else read_file(settings, "settings").decode("utf-8", "replace")
+    party = create(folder, name, rest)
     typer.echo(f"{party.key}: the private key; it never leaves this machine")
     typer.echo(f"{party.signing}: the key that it signs with; it never leaves this machine either")
     typer.echo(f"{party.certificate}: the certificate; hand it to the other members")

@@ -319,7 +319,8 @@ def _described(view: View) -> list[str]:
         lines += ["", f"It waits for you: mpcpriv job approve {view.id[:8]}, or reject with --why"]
     if view.result:
         lines += ["", f"Its result is here: mpcpriv job result {view.id[:8]}"]
-    return lines
+    # The submitter's words end on a steward's terminal, which must show them and not obey them.
+    return ["".join(one if one.isprintable() or one == "\n" else "?" for one in line) for line in lines]
 
 
 def _watch(handle: Handle) -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
+
+_RESULTS: Final = ("open to ", "release to ")
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ class Plan:
         rounds: times that the parties wait for each other's messages.
         sent: bytes from the party of rank i to that of rank j at `sent[i][j]`, headers included.
         operations: how often each operation opens or sends something, by name; results that leave the
-            shares are those called `open to ...`.
+            shares are those called `open to ...`, and `release to ...` in a job.
         dealt: bytes of correlated randomness that the dealer sends, by kind.
         dealt_to: bytes of it for each party, by rank.
     """
@@ -82,7 +85,7 @@ class Plan:
     def __str__(self) -> str:
         between = sum(map(sum, self.sent))
         near, far = self.seconds(0.0005, 1e9), self.seconds(0.04, 1e8)
-        results = {name: count for name, count in self.operations.items() if name.startswith("open to ")}
+        results = {name: count for name, count in self.operations.items() if name.startswith(_RESULTS)}
         lines = [
             f"{self.rounds} round{'s' * (self.rounds != 1)}",
             f"{_bytes(between)} between the parties, at most {_bytes(max(map(sum, self.sent)))} from one",

@@ -10,6 +10,7 @@ listen = "0.0.0.0:9400"            # other daemons and the own client come here
 state = "state.sqlite"             # or a URL, as "postgresql+psycopg://..."
 audit = "audit.jsonl"
 data_host = "alice.example"        # where the other members reach this member's workers
+data_ports = [9410, 9419]          # and at which ports; left out, any free one
 concurrent_jobs = 1
 memory_gb = 8                      # of data, for each worker
 minutes = 60                       # that a job may wait for its members, and then run
@@ -29,11 +30,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated
+from typing import Annotated, Final, Self
+from urllib.parse import urlsplit
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from mpcpriv.documents import first_problem
 from mpcpriv.errors import UsageError
@@ -46,8 +48,25 @@ KEY = "tls.key"
 CERTIFICATE = "tls.crt"
 SIGNING_KEY = "signing.key"
 
+DAEMON: Final = """\
+[daemon]                           # of `mpcpriv party serve`
+listen = "0.0.0.0:9400"            # the other daemons come here, as to this member's endpoint in an agreement
+data_host = "127.0.0.1"            # the address at which the other machines reach this one's workers
+# data_ports = [9410, 9419]        # at these ports only, so that a firewall can let them through
+state = "state.sqlite"             # or a URL: postgresql+psycopg://...
+audit = "audit.jsonl"
+concurrent_jobs = 1
+memory_gb = 8                      # of data, for each worker
+minutes = 60                       # that a job may wait for its members, and then run
+
+# [data]                           # by its name in agreements, where each table of this member is
+# alice-patients = "patients.csv"
+"""
+"""What `mpcpriv init` writes of a daemon: as it stands, for members on one machine."""
+
 _ADDRESS = r"^(\[[0-9a-fA-F:.%]+\]|[^\s:/\[\]]+):[0-9]{1,5}$"
 _HOST = r"^(\[[0-9a-fA-F:.%]+\]|[^\s:/\[\]]+)$"
+_Port = Annotated[int, Field(ge=1, le=65_535)]
 _ANYWHERE = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104 -- what is replaced
 
 
@@ -60,9 +79,21 @@ class _Daemon(_Part):
     state: str = "state.sqlite"
     audit: str = "audit.jsonl"
     data_host: Annotated[str, Field(pattern=_HOST)] = "127.0.0.1"
+    data_ports: Annotated[list[_Port], Field(min_length=2, max_length=2)] | None = None
     concurrent_jobs: Annotated[int, Field(ge=1, le=64)] = 1
     memory_gb: Annotated[float, Field(gt=0, le=4096)] = 8.0
     minutes: Annotated[float, Field(gt=0, le=7 * 1440)] = 60.0
+
+    @model_validator(mode="after")
+    def _enough_ports(self) -> Self:
+        if self.data_ports is not None:
+            low, high = self.data_ports
+            if high - low + 1 < self.concurrent_jobs:
+                raise ValueError(
+                    f"data_ports = [{low}, {high}]: write [low, high] with a port for each of the "
+                    f"{self.concurrent_jobs} jobs that run at once"
+                )
+        return self
 
 
 class _Control(_Part):
@@ -89,18 +120,20 @@ class DaemonConfig:
         state: URL of its database.
         audit: path of its audit log.
         data_host: the host at which the other members reach its workers, and at which these listen.
+        data_ports: the ports at which they may, first and last; None: any free one.
         concurrent_jobs: how many workers run at once.
         memory: how many bytes of data a worker may have.
         seconds: how long a job may wait for its members, and then run.
     """
 
     listen: str
-    state: str
+    state: str = field(repr=False)  # a password may be in it
     audit: Path
     data_host: str
     concurrent_jobs: int
     memory: int
     seconds: float
+    data_ports: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -191,7 +224,7 @@ def read_party(path: Path) -> Party:
     except UsageError as error:
         raise UsageError(f"{path}: name: {error}") from None
     key, certificate = path.parent / content.key, path.parent / content.certificate
-    daemon = None if content.daemon is None else _daemon(path.parent, content.daemon)
+    daemon = None if content.daemon is None else _daemon(path, content.daemon)
     return Party(
         path,
         key,
@@ -205,8 +238,13 @@ def read_party(path: Path) -> Party:
     )
 
 
-def _daemon(folder: Path, content: _Daemon) -> DaemonConfig:
+def _daemon(path: Path, content: _Daemon) -> DaemonConfig:
+    folder = path.parent
     url = content.state if "://" in content.state else f"sqlite:///{(folder / content.state).absolute()}"
+    if urlsplit(url).password and os.name == "posix" and path.stat().st_mode & 0o077:
+        raise UsageError(
+            f"{path}: others may read this file, and the password in daemon.state; run chmod 600 {path}"
+        )
     return DaemonConfig(
         content.listen,
         url,
@@ -215,6 +253,7 @@ def _daemon(folder: Path, content: _Daemon) -> DaemonConfig:
         content.concurrent_jobs,
         round(content.memory_gb * 2**30),
         content.minutes * 60,
+        None if content.data_ports is None else (content.data_ports[0], content.data_ports[1]),
     )
 
 
@@ -227,14 +266,29 @@ def _control(content: _File) -> str | None:
     return f"{_ANYWHERE.get(host, host)}:{port}"
 
 
-def create(folder: Path, name: str) -> Party:
+def create(folder: Path, name: str, settings: str = "") -> Party:
     """Makes a party in `folder`: new keys, a certificate and a `party.toml`.
 
+    Args:
+        folder: made if it is not there.
+        name: of the party.
+        settings: the rest of its `party.toml`, as `DAEMON`.
+
     Raises:
-        UsageError: `name` is no party name, one of the four files is there already, or the folder cannot
-            be written. Nothing is ever overwritten.
+        UsageError: `name` is no party name, the settings are none, one of the four files is there already, or
+            the folder cannot be written. Nothing is ever overwritten.
     """
     identity = self_signed(name)
+    text = (
+        f'name = "{identity.party}"\nkey = "{KEY}"\ncertificate = "{CERTIFICATE}"\n'
+        f'signing_key = "{SIGNING_KEY}"\n{settings and chr(10)}{settings}'
+    )
+    try:
+        _File.model_validate(tomllib.loads(text))
+    except ValidationError as error:
+        raise UsageError(f"settings: {first_problem(error)}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"settings: not TOML: {error}") from None
     path, key, certificate, signing = (folder / file for file in (FILE, KEY, CERTIFICATE, SIGNING_KEY))
     for file in (key, signing, certificate, path):
         if file.exists():
@@ -247,13 +301,10 @@ def create(folder: Path, name: str) -> Party:
         save_identity(identity, certificate, key)
         _save_signing_key(signing)
         with path.open("x", encoding="utf-8") as file_:
-            file_.write(
-                f'name = "{identity.party}"\nkey = "{KEY}"\ncertificate = "{CERTIFICATE}"\n'
-                f'signing_key = "{SIGNING_KEY}"\n'
-            )
+            file_.write(text)
     except OSError as error:
         raise UsageError(f"{folder}: cannot be written ({error.strerror}); choose another folder") from None
-    return Party(path, key, certificate, identity, signing=signing)
+    return read_party(path)
 
 
 def _save_signing_key(path: Path) -> None:

@@ -13,10 +13,11 @@ from google.protobuf.message import Message
 from mpcpriv.audit.log import AuditLog
 from mpcpriv.errors import UsageError
 from mpcpriv.party import wire
-from mpcpriv.party.desk import Desk, TooMany
+from mpcpriv.party.desk import Desk, TooMany, plain
 from mpcpriv.party.held import Agreements, Held
 from mpcpriv.party.records import MAX_BYTES, MAX_SHARE, Decision, Outcome, Record, SignedRecord
-from mpcpriv.party.scheduler import Scheduler, Standing, standing
+from mpcpriv.party.scheduler import Scheduler
+from mpcpriv.party.standing import Standing, standing
 from mpcpriv.party.state import Contradiction, State, StoredJob, Unknown
 from mpcpriv.party.wire import Handler, Method, Refused
 from mpcpriv.transport.grpc import grpc
@@ -232,6 +233,12 @@ class Control:
         outcome = job.written(Outcome)
         if job.fate.state != "finished":
             raise Refused(_CODE.FAILED_PRECONDITION, f"job {request.job}: is {job.fate.state}; no result yet")
+        released = outcome is not None and isinstance(outcome.body, Outcome) and outcome.body.output
+        if result is None and released:
+            days = job.held.signed.agreement.retention_days
+            raise Refused(
+                _CODE.NOT_FOUND, f"job {request.job}: its result was kept for {days} days, as agreed"
+            )
         if result is None or outcome is None or not isinstance(outcome.body, Outcome):
             raise Refused(_CODE.NOT_FOUND, f"job {request.job}: {self._own.party} is no recipient of it")
         digest = outcome.body.output or ""
@@ -261,7 +268,7 @@ class Control:
                 title=agreement.title,
                 members=held.deciders,
                 valid_until=f"{agreement.valid_until:%Y-%m-%dT%H:%M:%SZ}",
-                newest=agreement.version == self._agreements.newest(agreement.id),
+                newest=self._agreements.is_newest(held),
             )
         )
 
@@ -293,10 +300,11 @@ def _member(job: Standing, name: str) -> Any:
             continue
         if isinstance(body, Decision):
             view.decision = "accept" if body.accept else "refuse"
-            view.reasons.extend(body.reasons)
+            # Other members' words end on a steward's terminal.
+            view.reasons.extend(map(plain, body.reasons))
         elif isinstance(body, Outcome):
             view.outcome = "success" if body.success else "failure"
-            view.failure = body.reason
+            view.failure = plain(body.reason) if body.reason else ""
     return view
 
 

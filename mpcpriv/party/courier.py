@@ -88,16 +88,25 @@ class Courier:
         pause = _FIRST_PAUSE
         while not self._over:
             self._wake.clear()
-            letters = self._state.outbox(self.peer.key)
-            # A record that must wait for another member's does not keep back what comes after it.
-            done = [self._send(letter) for letter in letters]
+            done = self._round()
             if any(done):
                 pause = _FIRST_PAUSE
-            if letters and not all(done):
+            if not all(done):
                 self._wake.wait(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)
-            elif not letters:
+            elif not done:
                 self._wake.wait()
+
+    def _round(self) -> list[bool]:
+        """Tries each letter once: one that must wait, or many, keep nothing back that comes after them."""
+        done: list[bool] = []
+        last = 0
+        while not self._over and (letters := self._state.outbox(self.peer.key, after=last)):
+            done += [self._send(letter) for letter in letters]
+            if self._said == str(grpc.StatusCode.UNAVAILABLE):
+                break  # it is not there: the next letter would not come through either
+            last = letters[-1].number
+        return done
 
     def _send(self, letter: Letter) -> bool:
         if self._over:

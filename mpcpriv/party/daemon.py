@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import time
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,8 +17,10 @@ from mpcpriv.documents import public_key
 from mpcpriv.errors import UsageError
 from mpcpriv.party.config import Party, read_party
 from mpcpriv.party.control import Control
+from mpcpriv.party.daily import Daily, ending
 from mpcpriv.party.desk import Desk
 from mpcpriv.party.held import Agreements
+from mpcpriv.party.retention import Retention
 from mpcpriv.party.scheduler import Scheduler
 from mpcpriv.party.state import State
 from mpcpriv.party.wire import CONTROL, DAEMON, Server
@@ -59,10 +62,14 @@ class Daemon:
             )
         key = party.signing_key()
         self._config = config
+        self._identity = party.identity
         self._state = State(config.state)
         self._audit = AuditLog(config.audit, key, party.name, self._state)
         self._agreements = Agreements(party.identity, public_key(key), self._state)
         self._desk = Desk(party.identity, key, self._state, self._audit, self._agreements, self._wake)
+        prints = config.audit.parent / "jobs"
+        retention = Retention(self._state, self._agreements, self._audit, prints)
+        self._daily = Daily(retention.keep, self._warn)
         self._scheduler = Scheduler(party, config, self._state, self._agreements, self._desk)
         self._control = Control(
             party.identity.certificate,
@@ -81,11 +88,12 @@ class Daemon:
         """Serves until `stop`."""
         # Before anybody can come in: what was lost with the daemon that ran before.
         self._scheduler.recover()
+        self._daily()
         port = self._server.start(self._config.listen)
         for name in ("", DAEMON, CONTROL):
             self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
         log.info("serving", listen=self._config.listen, port=port)
-        self._scheduler.run()
+        self._scheduler.run(self._daily)
         log.info("stopping")
         self._health.enter_graceful_shutdown()
         self._control.close()
@@ -102,6 +110,12 @@ class Daemon:
     def stop(self) -> None:
         """Ends `run`."""
         self._scheduler.stop()
+
+    def _warn(self, now: datetime) -> None:
+        held = [one for one in self._agreements.all() if self._agreements.is_newest(one)]
+        known = dict.fromkeys(certificate for one in held for certificate in one.certificates.values())
+        for warning in ending(dict.fromkeys((self._identity.certificate, *known)), now):
+            log.warning("a certificate ends soon", why=warning)
 
     def _wake(self) -> None:
         self._scheduler.wake()

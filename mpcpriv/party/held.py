@@ -127,6 +127,11 @@ class Agreements:
             (h.signed.agreement.version for h in self.all() if h.signed.agreement.id == name), default=0
         )
 
+    def is_newest(self, held: Held) -> bool:
+        """Whether no later version of that agreement is held."""
+        agreement = held.signed.agreement
+        return agreement.version == self.newest(agreement.id)
+
     def certificates(self) -> tuple[Certificate, ...]:
         """Of everyone who may come in, this member first."""
         return self._certificates

@@ -45,6 +45,7 @@ class Setup:
         main: how to import the caller's `__main__`, or None for a script.
         program: the pickled `mpcpriv.party.program.Program`, read once `main` is there.
         listen: `host:port` to listen at; port 0 takes a free one.
+        ports: with port 0, the free one is between these two; None: anywhere.
         memory: how many bytes of data the process may have; None: as many as there are.
     """
 
@@ -58,6 +59,7 @@ class Setup:
     program: bytes
     listen: str = "127.0.0.1:0"
     memory: int | None = None
+    ports: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)

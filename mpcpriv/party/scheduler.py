@@ -6,25 +6,29 @@ a worker is lost with its daemon, so a job whose worker others have been told of
 Workers wait for each other, and a daemon runs a bounded number of them. Each therefore starts its own for a
 job only after all members whose names come before its own are ready for that job: a job holds places in one
 order, so jobs never wait for each other in a circle.
+
+Nothing waits for ever. What has not begun by `expires` fails. A worker waits for the others for `minutes` at
+most, and then runs for as long; so what has begun has ended by `expires` and twice that time, or this member
+says that it has failed (`Scheduler.latest`). Nor does it wait longer for the others' outcomes.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 import secrets
 import threading
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import structlog
+from sqlalchemy.exc import SQLAlchemyError
 
 from mpcpriv import analyses
 from mpcpriv.agreement.admit import LedgerView, Refusal, admit
-from mpcpriv.errors import MpcprivError, UsageError
+from mpcpriv.audit.log import AuditDamaged
+from mpcpriv.errors import UsageError
 from mpcpriv.job.model import Job
 from mpcpriv.job.signed import SignedJob
 from mpcpriv.party.config import DaemonConfig, Party
@@ -33,21 +37,19 @@ from mpcpriv.party.held import Agreements, Held
 from mpcpriv.party.jobs import JobProgram, RunReport
 from mpcpriv.party.pipe import JOB_BYTES, Setup, pack
 from mpcpriv.party.program import Dealer, Program
+from mpcpriv.party.reading import read
 from mpcpriv.party.records import (
     Commitment,
     Countersigned,
     Decision,
-    Fate,
     Outcome,
     Ready,
-    Record,
-    Share,
-    fate,
 )
 from mpcpriv.party.running import Run
+from mpcpriv.party.standing import Standing, standing
 from mpcpriv.party.state import State, StoredJob
 from mpcpriv.privacy.ledger import NotReserved
-from mpcpriv.release import Result, charges, read_result
+from mpcpriv.release import charges
 from mpcpriv.transport.base import Limits
 
 RESTARTED: Final = "the daemon was restarted"
@@ -56,77 +58,7 @@ _NOTICE_SECONDS: Final = 3.0
 """How long a worker has to notice by itself that another member has failed."""
 _THREAD_SETTINGS: Final = ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS")
 
-_FAILED: Final = " failed: "
-
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True)
-class Standing:
-    """A job and all that is known of it here.
-
-    Attributes:
-        stored: the job as it is stored.
-        job: what is asked.
-        held: its agreement.
-        records: about it.
-        fate: what follows from them.
-        me: this member.
-    """
-
-    stored: StoredJob
-    job: Job
-    held: Held
-    records: tuple[Record, ...]
-    fate: Fate
-    me: str
-
-    def written(self, kind: type, member: str | None = None) -> Record | None:
-        """The record of that kind by `member`, by default this one."""
-        author = member or self.me
-        return next((r for r in self.records if r.member == author and isinstance(r.body, kind)), None)
-
-    @property
-    def ready(self) -> dict[str, str]:
-        """Where workers listen, by member."""
-        return {
-            record.member: record.body.address for record in self.records if isinstance(record.body, Ready)
-        }
-
-    @property
-    def commitments(self) -> dict[str, Commitment]:
-        """To their shares of the result, by computing member."""
-        return {record.member: record.body for record in self.records if isinstance(record.body, Commitment)}
-
-    @property
-    def lost(self) -> bool:
-        """Whether this member can only fail: the job has failed, or will since it has not committed yet."""
-        bound = self.me in self.commitments or self.me not in self.held.runners
-        return self.fate.state == "failed" or (bool(self.cause) and not bound)
-
-    @property
-    def cause(self) -> str:
-        """Of the failures, the one that came here first, with who it was."""
-        for record in self.records:
-            if isinstance(record.body, Outcome) and not record.body.success:
-                reason = record.body.reason
-                return reason if _FAILED in reason else f"{record.member}{_FAILED}{reason}"
-        return ""
-
-    @property
-    def begun(self) -> bool:
-        """Whether all workers are there."""
-        return set(self.ready) >= set(self.held.runners)
-
-
-def standing(stored: StoredJob, held: Held, state: State, me: str) -> Standing:
-    """Reads what is known of a job."""
-    records = tuple(signed.record for signed in state.records(stored.digest))
-    job = SignedJob.from_bytes(stored.document).job
-    parties = held.signed.agreement.parties()
-    return Standing(
-        stored, job, held, records, fate(records, held.deciders, parties, job.release.recipients), me
-    )
 
 
 class Scheduler:
@@ -147,6 +79,8 @@ class Scheduler:
         self._state = state
         self._agreements = agreements
         self._desk = desk
+        # A steward's call and this thread's step must not both give away the last release.
+        self._judging = threading.Lock()
         self._runs: dict[str, Run] = {}
         self._sent: set[str] = set()
         """Jobs whose shares were handed to the couriers by this process; by an earlier one: again."""
@@ -173,11 +107,12 @@ class Scheduler:
             if job.written(Ready) and not job.written(Outcome) and not job.written(Commitment):
                 self._desk.fail(stored, RESTARTED)
 
-    def run(self) -> None:
-        """Drives the jobs until `stop`."""
+    def run(self, besides: Callable[[], None] = lambda: None) -> None:
+        """Drives the jobs until `stop`, and does this besides after each step."""
         while not self._over:
             self._wake.clear()
             self._step()
+            besides()
             self._wake.wait(_TICK_SECONDS)
 
     def stop(self) -> None:
@@ -202,6 +137,10 @@ class Scheduler:
             approved: the steward has approved it.
             ask: the steward is asked where he has to be; otherwise such a job is left undecided.
         """
+        with self._judging:
+            self._judge(stored, approved, ask)
+
+    def _judge(self, stored: StoredJob, approved: bool, ask: bool) -> None:
         held = self._agreements.get(stored.agreement)
         agreement, signed = held.signed.agreement, SignedJob.from_bytes(stored.document)
         # A steward may take days, and the agreement may have ended meanwhile.
@@ -246,11 +185,25 @@ class Scheduler:
     def _step(self) -> None:
         jobs = [self._standing(stored) for stored in reversed(self._state.jobs(open_only=True))]
         for job in jobs:
-            self._advance(job)
+            self._guarded(self._advance, job)
         due = [job for job in map(self._refreshed, jobs) if self._due(job)]
         for job in sorted(due, key=lambda job: (job.job.created, job.stored.digest)):
             if len(self._runs) < self._daemon.concurrent_jobs:
-                self._start(job)
+                self._guarded(self._start, job)
+
+    def _guarded(self, act: Callable[[Standing], None], job: Standing) -> None:
+        """What one job breaks ends that job, and not the daemon; that ends without its log or database."""
+        try:
+            act(job)
+        except (AuditDamaged, SQLAlchemyError):
+            raise
+        except Exception as error:
+            log.exception("a job cannot be driven", job=job.stored.digest)
+            self._desk.fail(job.stored, f"its daemon failed ({type(error).__name__})")
+
+    def latest(self, job: Standing) -> datetime:
+        """When it has ended here at the latest."""
+        return _later(job.job.expires, 2 * self._daemon.seconds)
 
     def _advance(self, job: Standing) -> None:
         stored, settled = job.stored, job.fate.settled
@@ -259,6 +212,7 @@ class Scheduler:
         elif not stored.pending and not job.written(Decision):
             # Also where others have refused already: all members' reasons are told.
             self.judge(stored, ask=not settled)
+            job = self._refreshed(job)
         run = self._runs.get(stored.digest)
         if run is not None:
             self._follow(job, run)
@@ -269,6 +223,9 @@ class Scheduler:
         elif not settled and not job.begun and datetime.now(UTC) > job.job.expires:
             late = f"; no decision of {', '.join(job.fate.undecided)}" if job.fate.undecided else ""
             self._desk.fail(stored, f"the job expired before it had begun{late}")
+        if not settled and datetime.now(UTC) > self.latest(job):
+            missing = [name for name in job.held.runners if not job.written(Outcome, name)]
+            self._desk.fail(stored, f"the job has not ended in time; no outcome of {', '.join(missing)}")
         if settled:
             self._state.ledger.lapse(stored.digest)  # what was debited stays so
         self._countersign(self._refreshed(job))
@@ -283,10 +240,9 @@ class Scheduler:
             if job.me in job.commitments:
                 self._desk.succeed(stored)
             return
-        shares = {record.member: record.body for record in job.records if isinstance(record.body, Share)}
-        if set(shares) >= set(job.commitments):
+        if set(job.shares) >= set(job.commitments):
             try:
-                result = self.read(job, shares)
+                result = read(job)
             except UsageError as error:
                 self._desk.fail(stored, str(error))
             else:
@@ -305,7 +261,9 @@ class Scheduler:
                 self._desk.countersign(job.stored, member, outcome.head)
         finishers = {*job.held.runners, *job.job.release.recipients}
         expected = {"refused": set(), "failed": set(job.held.deciders), "finished": finishers}
-        if job.fate.settled and ended.keys() >= expected[job.fate.state]:
+        over = job.fate.settled and ended.keys() >= expected[job.fate.state]
+        # An outcome that comes later opens it again (`Desk.receive`).
+        if over or (job.me in ended and datetime.now(UTC) > self.latest(job)):
             self._state.mark(job.stored.digest, closed=True)
 
     def _due(self, job: Standing) -> bool:
@@ -329,6 +287,7 @@ class Scheduler:
             program=pack(self.program(job)),
             listen=f"{self._daemon.data_host}:0",
             memory=self._daemon.memory,
+            ports=self._daemon.data_ports,
         )
         output = self._daemon.audit.parent / "jobs" / f"{digest}.log"
         self._desk.started(job.stored)
@@ -389,44 +348,6 @@ class Scheduler:
             except NotReserved as error:
                 self._desk.fail(stored, str(error))
 
-    def read(self, job: Standing, shares: Mapping[str, Share]) -> Result:
-        """The result of a job at a recipient, from all shares.
-
-        Raises:
-            UsageError: a share is not the one that was committed to, or the analysis cannot read it.
-        """
-        parties = job.held.signed.agreement.parties()
-        said = [job.commitments[name] for name in parties]
-        for name, commitment in zip(parties, said, strict=True):
-            if (commitment.rows, commitment.layout) != (said[0].rows, said[0].layout):
-                raise UsageError(f"{name} has committed to another result than {parties[0]}")
-            if commitment.transcript != said[0].transcript:
-                raise UsageError(f"{name} has computed something else than {parties[0]}")
-            if hashlib.sha256(shares[name].read()).hexdigest() != commitment.share:
-                raise UsageError(f"the share of {name} is not the one that it committed to")
-        # As it was admitted here: since then the agreement may have ended, or a new version come.
-        verdict = admit(
-            job.held.signed,
-            SignedJob.from_bytes(job.stored.document),
-            now=job.stored.seen,
-            me=job.me,
-            ledger=LedgerView(),
-            newest=job.held.signed.agreement.version,
-            analyses=analyses.installed(),
-        )
-        if isinstance(verdict, Refusal):
-            raise UsageError(f"the job is refused: {'; '.join(verdict.reasons)}")
-        contents = [shares[name].read() for name in parties]
-        try:
-            analysis = analyses.find(job.job.analysis)
-            return read_result(verdict, analysis, said[0].rows, said[0].layout, contents)
-        except MpcprivError:
-            raise
-        except Exception as error:  # noqa: BLE001 -- an analysis of another package may raise anything
-            raise UsageError(
-                f"analysis {job.job.analysis} cannot read its result ({type(error).__name__})"
-            ) from None
-
     def _releases(self, asking: StoredJob, held: Held) -> Mapping[str, int]:
         """By data set, how many results were or may yet be released under this agreement, in any version."""
         counts: dict[str, int] = {}
@@ -437,7 +358,9 @@ class Scheduler:
             job = self._standing(stored)
             decision = job.written(Decision)
             accepted = decision is not None and isinstance(decision.body, Decision) and decision.body.accept
-            if accepted and job.fate.state not in ("refused", "failed"):
+            # Once all workers are there a recipient may have it, whatever a member says that came of it.
+            lost = job.fate.state == "refused" or (job.fate.state == "failed" and not job.begun)
+            if accepted and not lost:
                 for one in job.job.inputs:
                     counts[one.dataset] = counts.get(one.dataset, 0) + 1
         return counts
@@ -459,6 +382,13 @@ class Scheduler:
 
     def _refreshed(self, job: Standing) -> Standing:
         return self._standing(self._state.job(job.stored.digest))
+
+
+def _later(time: datetime, seconds: float) -> datetime:
+    try:
+        return time + timedelta(seconds=seconds)
+    except OverflowError:
+        return datetime.max.replace(tzinfo=UTC)
 
 
 def _environment(concurrent: int) -> dict[str, str]:

@@ -284,6 +284,21 @@ class State:
             found: str | None = connection.execute(query).scalar_one_or_none()
         return found
 
+    def forget(self, job: str) -> None:
+        """Deletes the result of a job, the shares of it, and the salt, also from the database's file."""
+        shares = sa.select(_records.c.number).where(_records.c.job == job, _records.c.kind == "share")
+        with self._engine.begin() as connection:
+            connection.execute(_outbox.delete().where(_outbox.c.record.in_(shares)))
+            connection.execute(_records.delete().where(_records.c.number.in_(shares)))
+            connection.execute(_jobs.update().where(_jobs.c.digest == job).values(result=None, salt=None))
+        if self._engine.dialect.name == "sqlite":
+            # secure_delete overwrites what is freed; this brings it from the write-ahead log into the file.
+            connection_ = self._engine.raw_connection()
+            try:
+                connection_.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            finally:
+                connection_.close()
+
     # -- records
 
     def add(self, signed: SignedRecord, peers: Iterable[str] = (), result: bytes | None = None) -> bool:
@@ -378,12 +393,12 @@ class State:
 
     # -- what is still to be delivered
 
-    def outbox(self, peer: str, limit: int = 100) -> list[Letter]:
-        """What `peer` has not confirmed, the oldest first."""
+    def outbox(self, peer: str, limit: int = 100, after: int = 0) -> list[Letter]:
+        """What `peer` has not confirmed, the oldest first, of the records after this number."""
         query = (
             sa.select(_records.c.number, _records.c.record, _records.c.signature)
             .join(_outbox, _outbox.c.record == _records.c.number)
-            .where(_outbox.c.peer == peer)
+            .where(_outbox.c.peer == peer, _records.c.number > after)
             .order_by(_records.c.number)
             .limit(limit)
         )
@@ -454,7 +469,7 @@ def _open(url: str) -> sa.Engine:
 
     def connect(connection: Any, _: object) -> None:
         connection.isolation_level = None  # the driver must not begin transactions by itself
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON"):
             connection.execute(f"PRAGMA {pragma}")
 
     def begin(connection: sa.Connection) -> None:

@@ -92,7 +92,7 @@ class Worker:
 
         def start() -> Program:
             # The port first: the others learn it while this process imports torch.
-            ports.append(GrpcServerPort.bind(setup.identity, setup.members, setup.listen))
+            ports.append(_bind(setup))
             self._channel.send(Bound(ports[0].port))
             threading.Thread(target=self._listen, name="launcher", daemon=True).start()
             program = _read_program(setup)
@@ -158,6 +158,17 @@ class Worker:
             telling.start()
             telling.join(_ABORT_SECONDS)
         os._exit(EXIT_STOPPED)
+
+
+def _bind(setup: Setup) -> GrpcServerPort:
+    host, _, port = setup.listen.rpartition(":")
+    if setup.ports is None or port != "0":
+        return GrpcServerPort.bind(setup.identity, setup.members, setup.listen)
+    low, high = setup.ports
+    for candidate in range(low, high + 1):
+        with suppress(UsageError):  # another worker's; which of them are free, nobody can know before
+            return GrpcServerPort.bind(setup.identity, setup.members, f"{host}:{candidate}")
+    raise UsageError(f"daemon.data_ports: none of {low} to {high} at {host} is free; allow more")
 
 
 def _read_program(setup: Setup) -> Program:

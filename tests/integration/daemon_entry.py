@@ -10,7 +10,6 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +18,13 @@ from mpcpriv.audit.log import AuditLog
 from mpcpriv.party import scheduler
 from mpcpriv.party.daemon import serve
 from mpcpriv.party.program import Program
-from mpcpriv.party.records import Share
+from mpcpriv.party.standing import Standing
 from mpcpriv.party.state import State
 from mpcpriv.privacy.ledger import Ledger
 from tests.integration.quick_job import QuickDealer, QuickJob, Sum, number, read
 
 
-def quick(self: scheduler.Scheduler, job: scheduler.Standing) -> Program:
+def quick(self: scheduler.Scheduler, job: Standing) -> Program:
     if job.me == job.held.signed.agreement.dealer():
         return QuickDealer()
     seconds = float(os.environ.get("QUICK_SECONDS", "0"))
@@ -34,8 +33,8 @@ def quick(self: scheduler.Scheduler, job: scheduler.Standing) -> Program:
     return QuickJob(own, seconds, mebibytes)
 
 
-def quick_read(_: scheduler.Scheduler, __: scheduler.Standing, shares: Mapping[str, Share]) -> Sum:
-    return read(shares)
+def quick_read(job: Standing) -> Sum:
+    return read(job.shares)
 
 
 def admits_everything(*_: object, **__: object) -> AdmittedJob:
@@ -81,7 +80,7 @@ def dies(when: str, count: int, armed: Path) -> None:
 def main(config: str, *changes: str) -> None:
     if "quick" in changes:
         scheduler.Scheduler.program = quick  # type: ignore[method-assign]
-        scheduler.Scheduler.read = quick_read  # type: ignore[method-assign, assignment]
+        scheduler.read = quick_read  # type: ignore[assignment]
     for change in changes:
         if change.startswith("dies-"):
             _, when, count = change.split("-")

@@ -11,6 +11,7 @@ from typer.testing import CliRunner, Result
 
 from mpcpriv.agreement.signed import read_signed
 from mpcpriv.agreement.toml import read_agreement
+from mpcpriv.cli import commands as all_commands
 from mpcpriv.cli.agreement import commands
 from mpcpriv.documents import public_key
 from mpcpriv.errors import UsageError
@@ -92,6 +93,48 @@ def test_a_text_that_was_changed_after_signing(folder: Path) -> None:
     assert read_signed(folder / "study.agreement.json").missing() == ["alice", "bob"]
 
 
+def test_copies_that_were_signed_side_by_side_are_merged(folder: Path) -> None:
+    begin()
+    text = (folder / "study.toml").read_text()
+    for name in ("bob", "dealer"):
+        (folder / name / "study.toml").write_text(text)
+        mpcpriv("sign", f"{name}/study.toml", "--config", f"{name}/party.toml")
+    # Nobody has signed this copy yet; then one has.
+    assert "; alice, dealer have still to sign" in merge("study.toml", "bob").output
+    mpcpriv("sign", "study.toml", "--config", "alice/party.toml")
+    assert "; all signed" in merge("study.toml", "bob", "dealer").output
+    mpcpriv("verify", "study.toml")
+    # Of the signed form alone, and again.
+    (folder / "study.toml").unlink()
+    merge("study.agreement.json", "dealer")
+    mpcpriv("verify", "study.agreement.json")
+
+
+def test_copies_of_another_text_or_with_anothers_signature_are_not_merged(folder: Path) -> None:
+    begin()
+    mpcpriv("sign", "study.toml", "--config", "alice/party.toml")
+    before = (folder / "study.agreement.json").read_bytes()
+    text = (folder / "study.toml").read_text()
+    (folder / "bob" / "study.toml").write_text(text.replace("minimum_cohort = 50", "minimum_cohort = 5"))
+    mpcpriv("sign", "bob/study.toml", "--config", "bob/party.toml")
+    with pytest.raises(UsageError, match=r"bob/study\.agreement\.json: another text: study version 1"):
+        merge("study.toml", "bob")
+    signed = read_signed(folder / "study.agreement.json")
+    stolen = signed.model_copy(update={"signatures": {"bob": signed.signatures["alice"]}})
+    (folder / "dealer" / "study.agreement.json").write_bytes(stolen.to_bytes())
+    with pytest.raises(UsageError, match="the signature of bob is not for this text"):
+        merge("study.toml", "dealer")
+    assert (folder / "study.agreement.json").read_bytes() == before
+
+
+def merge(file: str, *names: str) -> Result:
+    copies = [f"{name}/study.agreement.json" for name in names]
+    arguments = ["agreement", "merge", file, *copies]
+    result = CliRunner().invoke(all_commands, arguments, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result
+
+
 def test_who_cannot_sign(folder: Path) -> None:
     begin()
     (folder / "bob" / "party.toml").write_text('name = "zoe"\nsigning_key = "signing.key"\n')
@@ -158,6 +201,6 @@ def test_show_says_who_may_learn_what(folder: Path, monkeypatch: pytest.MonkeyPa
         assert words in out
 
 
-@pytest.mark.parametrize("command", ["new", "check", "sign", "verify", "show", "export"])
+@pytest.mark.parametrize("command", ["new", "check", "sign", "merge", "verify", "show", "export"])
 def test_help_teaches(command: str) -> None:
     assert len(mpcpriv(command, "--help").output.splitlines()) > 8

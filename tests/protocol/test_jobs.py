@@ -235,7 +235,9 @@ def test_an_analysis_cannot_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_plan_says_who_could_learn_what(tmp_path: Path) -> None:
-    told = dict(plan_job(summary(tmp_path).admitted(), COUNTS).learns)
+    plan = plan_job(summary(tmp_path).admitted(), COUNTS)
+    assert f"opened: release to {', '.join(summary(tmp_path).admitted().recipients)} (1)" in str(plan)
+    told = dict(plan.learns)
     assert "the sample variance of each column" in told["alice"]
     assert "knows all rows of alice-rows" in told["alice alone"]
     assert "nothing" in told["bob and carol"]

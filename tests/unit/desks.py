@@ -37,8 +37,8 @@ class Office:
     desk: Desk
     scheduler: Scheduler
 
-    def agree(self, name: str = "study", **changes: Any) -> Held:
-        """An agreement of all, held here."""
+    def agree(self, name: str = "study", roles: dict[str, list[str]] | None = None, **changes: Any) -> Held:
+        """An agreement of all, held here; members have other `roles` than usually."""
         now = datetime.now(UTC).replace(microsecond=0)
         members = []
         for port, one in enumerate(agreements.content()["members"], start=1):
@@ -47,7 +47,8 @@ class Office:
                 "certificate": party.identity.certificate.pem.decode(),
                 "signing_key": public_key(party.signing_key()),
             }
-            members.append({**one, **keys, "endpoint": f"127.0.0.1:{port}"})
+            role = (roles or {}).get(one["name"], one["roles"])
+            members.append({**one, **keys, "roles": role, "endpoint": f"127.0.0.1:{port}"})
         validity = {"valid_from": now - timedelta(days=1), "valid_until": now + timedelta(days=9)}
         terms = agreements.agreement(**{"id": name, "members": members, **validity, **changes})
         signed = SignedAgreement.unsigned(terms)
@@ -76,6 +77,11 @@ class Office:
         job = self.job(member, held.signed.agreement.id, **changes)
         assert self.desk.receive(self.proposal(member, held, job))
         return self.state.job(job.job.digest())
+
+    def said(self, job: str, kind: type) -> list[Any]:
+        """What alice has written of that kind."""
+        records = [signed.record for signed in self.state.records(job)]
+        return [one.body for one in records if one.member == ME and isinstance(one.body, kind)]
 
 
 @contextmanager

@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import grpc
 import pytest
 
 from mpcpriv.audit.receipt import make_receipt
 from mpcpriv.audit.verify import verify
+from mpcpriv.cli.job import _described
+from mpcpriv.client.view import View
 from mpcpriv.documents import public_key
 from mpcpriv.errors import UsageError
+from mpcpriv.party import courier
 from mpcpriv.party import desk as module
+from mpcpriv.party.control import Control
 from mpcpriv.party.desk import Mismatched, TooMany
-from mpcpriv.party.records import MOST_REASONS, AuditHead, Countersigned, Decision, Outcome
+from mpcpriv.party.records import (
+    MOST_REASONS,
+    AuditHead,
+    Countersigned,
+    Decision,
+    Outcome,
+    Record,
+    SignedRecord,
+)
+from mpcpriv.party.state import Letter
+from mpcpriv.party.wire import Refused
+from mpcpriv.v1 import control_pb2 as pb
 from tests.unit.desks import ME, Office, office
 
 HEAD = AuditHead(sequence=7, entry="7" * 64)
@@ -48,8 +65,6 @@ def test_a_job_is_proposed_by_its_submitter(place: Office) -> None:
 
 
 def events(place: Office) -> list[dict[str, object]]:
-    import json
-
     return [json.loads(line) for line in (place.folder / "audit.jsonl").read_text().splitlines()]
 
 
@@ -67,6 +82,34 @@ def test_jobs_of_one_submitter_are_bounded_and_those_of_others_are_not_held_up(
     place.proposed("carol", study)
     place.state.mark(mine[0].digest, closed=True)
     assert place.desk.receive(late)
+
+
+def test_a_courier_tries_again_what_was_too_many_and_gives_up_what_is_wrong(
+    place: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "OPEN_JOBS", 1)
+    study, other = place.agree(), place.agree("other")
+    identity = place.parties[ME].identity
+    control = Control(identity.certificate, place.state, place.held, place.audit, place.desk, place.scheduler)
+    bob = study.certificates["bob"]
+
+    def answer(signed: SignedRecord) -> grpc.StatusCode | None:
+        letter = pb.SignedRecord(record=signed.record.canonical(), signature=signed.signature)
+        try:
+            control.deliver(letter, bob)
+        except Refused as refusal:
+            return refusal.code
+        except UsageError:
+            return grpc.StatusCode.INVALID_ARGUMENT  # as `wire` answers
+        return None
+
+    assert answer(place.proposal("bob", study, place.job("bob"))) is None
+    later = answer(place.proposal("bob", study, place.job("bob")))
+    assert later == grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert later not in courier._FOR_EVER
+    never = answer(place.proposal("bob", other, place.job("bob")))
+    assert never == grpc.StatusCode.INVALID_ARGUMENT
+    assert never in courier._FOR_EVER
 
 
 def test_jobs_of_one_submitter_in_a_day_are_bounded_also_when_all_have_ended(
@@ -136,3 +179,38 @@ def test_a_late_outcome_opens_a_closed_job_again(place: Office) -> None:
     assert place.state.job(job.digest).closed
     place.desk.receive(place.record("carol", study, job.digest, Outcome(success=True, head=HEAD)))
     assert not place.state.job(job.digest).closed
+
+
+def test_what_others_write_cannot_steer_a_stewards_terminal(place: Office) -> None:
+    study = place.agree()
+    job = place.proposed("bob", study, parameters={"solver": "\x1b]0;owned\x07\x9b2J"})
+    refusal = Decision(accept=False, reasons=["no\x1b[2J\n\u202eyes"])
+    place.desk.receive(place.record("carol", study, job.digest, refusal))
+    outcome = Outcome(success=False, reason="\x1b[31mred", head=HEAD)
+    place.desk.receive(place.record("bob", study, job.digest, outcome))
+    own = place.parties[ME].identity.certificate
+    control = Control(own, place.state, place.held, place.audit, place.desk, place.scheduler)
+    view = View.of(control.show(pb.JobName(job=job.digest)))
+    assert {part.member: part.reasons for part in view.parts}["carol"] == ("no?[2J ?yes",)
+    shown = "\n".join(_described(view))
+    assert "solver = ?]0;owned??2J" in shown
+    assert all(letter.isprintable() or letter == "\n" for letter in shown)
+
+
+def test_letters_that_must_wait_keep_nothing_back(place: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = place.agree()
+    place.desk.close()
+    digests = [place.desk.propose(place.job(ME).to_bytes()) for _ in range(120)]
+    peer = study.peers[0]
+    carrier = courier.Courier(place.parties[ME].identity, peer, place.state)
+    carrier.close()
+    carrier._over, carrier._said = False, None
+    sent = []
+
+    def send(letter: Letter) -> bool:
+        sent.append(Record.from_canonical(letter.record).job)
+        return False
+
+    monkeypatch.setattr(carrier, "_send", send)
+    assert carrier._round() == [False] * 120
+    assert sent == digests
