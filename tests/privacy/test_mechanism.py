@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from mpcpriv.errors import RangeError, UsageError
+from mpcpriv.privacy import mechanism
 from mpcpriv.privacy import noise as sampler
 from mpcpriv.privacy.accounting import gaussian_multiplier
 from mpcpriv.privacy.mechanism import Kind, Noise, Sensitivity, calibrate, calibrate_loss
@@ -43,6 +44,16 @@ def test_the_honest_parties_alone_add_what_is_needed(parties: int, collusion: in
     needed = (gaussian_multiplier(1.0, 1e-6) * UNIT) ** 2
     assert needed <= noise.honest * noise.scale <= needed * (1 + 1e-9)
     assert noise.variance == pytest.approx(parties * needed / (parties - collusion))
+
+
+def test_where_a_sum_is_not_quite_gaussian_there_is_more_noise(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From σ = 2 on, what the sum lacks is below 1e-17, so another bound stands in for one that counts."""
+    plain = calibrate("discrete-gaussian", 1.0, 1e-6, SUM, 10, 3, 1)
+    bound = mechanism.discrete_sum_rho
+    monkeypatch.setattr(mechanism, "discrete_sum_rho", lambda *given: bound(*given) * 1.01)
+    more = calibrate("discrete-gaussian", 1.0, 1e-6, SUM, 10, 3, 1)
+    assert plain.scale * Fraction(101, 100) <= more.scale <= plain.scale * Fraction(104, 100)
+    assert more.loss(SUM, 10).rdp <= calibrate_loss("discrete-gaussian", 1.0, 1e-6).rdp
 
 
 def test_laplace_noise_is_whole_at_every_party() -> None:
