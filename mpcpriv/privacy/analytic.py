@@ -39,8 +39,6 @@ def log_delta(multiplier: float, epsilon: float) -> float:
     exponent = shift * at - at * at / 2
     top = float(exponent.max())
     mass = float(np.sum(weights * np.exp(exponent - top) * -np.expm1(-at / multiplier))) * (high - low)
-    if mass <= 0:  # too small for a float, next to a smallest weight: bounded by what it was made of
-        mass = high / multiplier
     found = top - shift * shift / 2 - 0.5 * math.log(2 * math.pi) + math.log(mass)
     # The rounding of the shift itself counts as many times as its square is steep.
     slack = _SLACK + 2.0**-50 * abs(shift) * (0.5 / multiplier + epsilon * multiplier)

@@ -49,7 +49,7 @@ def log_delta_gaussian(variance: float, sensitivity: int, epsilon: float) -> flo
         mass = float(np.sum(np.exp(exponent - top) * -np.expm1(-over)))
         # The weights of all integers are at least their integral (Poisson's summation), and that of 0.
         weights = max(deviation * math.sqrt(2 * math.pi), 1.0)
-        log_sum = top + math.log(mass / weights) if mass > 0 else top
+        log_sum = top + math.log(max(mass, _TINY) / weights)
     steepness = abs(start) * (0.5 / multiplier + epsilon * multiplier)
     return min(float(log_sum) + _SLACK + 2.0**-50 * steepness, 0.0)
 
