@@ -82,7 +82,9 @@ def exact(values: np.ndarray, grid: Fraction) -> np.ndarray:
 @pytest.mark.usefixtures("silent")
 def test_large_numbers_do_not_wrap() -> None:
     assert privacy.laplace(2**62, 1.0, 1.0).value == 2.0**62
-    assert privacy.laplace(-1e300, 1e-3, 1.0).value == -1e300
+    assert privacy.laplace(-1e290, 1e-3, 1.0).value == -1e290
+    assert privacy.laplace(np.float32(0.5), 1e-290, 1.0).scale == pytest.approx(1e-290)
+    assert privacy.gaussian(0.5, 1e290, 1e-3, 1e-6).scale > 1e292
     assert privacy.gaussian([1e18, 5], 1.0, 1.0, 1e-6).values.tolist() == [1e18, 5.0]
 
 
@@ -181,6 +183,9 @@ REFUSED: list[tuple[Callable[[], object], str]] = [
     (lambda: privacy.laplace([], 1.0, 1.0), "shape"),
     (lambda: privacy.laplace(["1"], 1.0, 1.0), "shape"),
     (lambda: privacy.laplace([2**70], 1.0, 1.0), "shape"),
+    (lambda: privacy.laplace([1.7e308], 1.0, 1.0), "finite"),
+    (lambda: privacy.laplace([1.0], 1e-320, 1.0), "sensitivity"),
+    (lambda: privacy.laplace([1.0], 1e308, 1.0), "sensitivity"),
     (lambda: privacy.laplace([1.0], 0.0, 1.0), "sensitivity"),
     (lambda: privacy.laplace([1.0], -1.0, 1.0), "sensitivity"),
     (lambda: privacy.laplace([1.0], NAN, 1.0), "sensitivity"),
