@@ -45,7 +45,7 @@ def read(job: Standing) -> Result:
         return read_result(verdict, analysis, said[0].rows, said[0].layout, contents)
     except MpcprivError:
         raise
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 -- see below
         # An analysis of another package may raise anything, and its words may hold data.
         raise UsageError(
             f"analysis {job.job.analysis} cannot read its result ({type(error).__name__})"

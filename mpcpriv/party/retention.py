@@ -1,8 +1,9 @@
 """Results are kept for as long as the agreement says, and no longer.
 
-What goes: the result, the shares of it, the salt of the digest of what was put in (without which that digest proves nothing
-and tells nothing), and what the job's worker printed. What stays: the records and the audit log, which hold
-names, digests and reasons. Copies that somebody made, and backups, are not within a daemon's reach.
+What goes: the result, the shares of it, the salt of the digest of what was put in (without which that digest
+proves nothing and tells nothing), and what the job's worker printed. What stays: the other records and the
+audit log, which hold names, digests and reasons. Copies that somebody made, and backups, are not within a
+daemon's reach.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from fractions import Fraction
 
 from mpcpriv.errors import UsageError
 from mpcpriv.privacy.accounting import stable_delta
-from mpcpriv.privacy.loss import ORDERS, Loss
+from mpcpriv.privacy.loss import Loss
 from mpcpriv.privacy.mechanism import Noise, Sensitivity, calibrate
 from mpcpriv.privacy.released import NoisyHistogram
 
@@ -63,7 +63,7 @@ def stable_histogram(values: Iterable[Hashable], epsilon: float, delta: float) -
     drawn: list[int] = noise.share(len(ordered)).tolist()
     noised = {one: counted[one] + extra for one, extra in zip(ordered, drawn, strict=True)}
     counts = {one: count for one, count in noised.items() if count >= threshold}
-    loss = noise.loss(_ONE_ROW, 1) + Loss.of([0.0] * len(ORDERS), pure=0.0, delta=failure)
+    loss = noise.loss(_ONE_ROW, 1) + Loss.failure(failure)
     return NoisyHistogram(
         noise.kind, float(noise.scale), Fraction(1), epsilon, delta, loss, counts, threshold
     )

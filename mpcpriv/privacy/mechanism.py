@@ -125,7 +125,8 @@ class Noise:
         """
         if self.kind == "discrete-gaussian":
             return Loss.zcdp(_sum_rho(self, sensitivity, dimension))
-        return Loss.pure_dp(rounded_up(sensitivity.l1 / self.scale))
+        at_most = math.nextafter(float(self.scale), 0)
+        return Loss.laplace(rounded_up(sensitivity.l1 / self.scale), at_most)
 
 
 def calibrate(
@@ -176,7 +177,7 @@ def calibrate(
 
 
 def calibrate_loss(kind: Kind, epsilon: float, delta: float) -> Loss:
-    """What one release of (epsilon, delta) is charged.
+    """What one release of (epsilon, delta) is charged, whatever its sensitivity.
 
     Raises:
         UsageError: epsilon or delta is out of its range, see `calibrate`.

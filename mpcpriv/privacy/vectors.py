@@ -22,13 +22,15 @@ from mpcpriv.privacy.released import NoisyVector
 LAPLACE_BITS: Final = 24
 GAUSSIAN_BITS: Final = 36
 """How much finer than the sensitivity, spread over the numbers, the grid is."""
+LARGEST: Final = 1e290
+"""Of the numbers and the sensitivity, so that no result leaves the range of floats."""
 
 
 def laplace(vector: ArrayLike, sensitivity: float, epsilon: float) -> NoisyVector:
     """Numbers with discrete Laplace noise: pure ε-differential privacy.
 
     Args:
-        vector: (n,) or one number; finite.
+        vector: (n,) or one number; finite, at most `LARGEST`.
         sensitivity: the most that one row, added or removed, can change of the vector: the sum of magnitudes
             over its numbers. It must hold of the vector as it was computed: clip every row first, and sum
             integers or with `math.fsum`, since rounding in a long sum of floats can be more than a row.
@@ -52,7 +54,7 @@ def gaussian(vector: ArrayLike, sensitivity: float, epsilon: float, delta: float
     that in total variation, all numbers together; δ is lowered by more than what this can cost.
 
     Args:
-        vector: (n,) or one number; finite.
+        vector: (n,) or one number; finite, at most `LARGEST`.
         sensitivity: as for `laplace`, but the root of the sum of squares.
         epsilon: above 0.
         delta: above 0, below 1; far below one over the number of rows.
@@ -61,6 +63,8 @@ def gaussian(vector: ArrayLike, sensitivity: float, epsilon: float, delta: float
         UsageError: an argument is out of its range.
         RangeError: the noise does not fit 64 bits: epsilon is too small for so long a vector.
     """
+    if not 0 < delta < 1:
+        raise UsageError(f"delta: {delta!r}; give a number above 0 and below 1")
     numbers = _numbers(vector)
     root = math.isqrt(len(numbers) - 1) + 1
     grid = _grid(sensitivity, root, GAUSSIAN_BITS)
@@ -78,16 +82,16 @@ def _numbers(vector: ArrayLike) -> list[int] | list[float]:
     array = np.asarray(vector)
     if array.ndim > 1 or array.size == 0 or array.dtype.kind not in "biuf":
         raise UsageError(f"vector: shape {array.shape} of {array.dtype}; give one number or (n,) numbers")
-    if not np.isfinite(array).all():
-        raise UsageError("vector: not all of it is finite; clip every row first")
+    if not (np.abs(array.astype(float)) <= LARGEST).all():
+        raise UsageError(f"vector: not all of it is finite and at most {LARGEST:g}; clip every row first")
     numbers: list[int] | list[float] = np.atleast_1d(array).tolist()
     return numbers
 
 
 def _grid(sensitivity: float, parts: int, bits: int) -> Fraction:
     """A power of two, at most 2^-bits of the sensitivity over the parts."""
-    if not 0 < sensitivity < math.inf:
-        raise UsageError(f"sensitivity: {sensitivity!r}; give a finite number above 0")
+    if not 1 / LARGEST <= sensitivity <= LARGEST:
+        raise UsageError(f"sensitivity: {sensitivity!r}; give a number above 0, at most {LARGEST:g}")
     _, exponent = math.frexp(sensitivity)
     return Fraction(2) ** (exponent - 1 - (parts - 1).bit_length() - bits)
 
