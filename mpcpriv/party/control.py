@@ -104,8 +104,8 @@ class Control:
 
     def deliver(self, request: Any, who: Certificate) -> Message:
         """A record of the member that calls."""
-        if len(request.record) > 2 * MAX_BYTES:
-            raise Refused(_CODE.INVALID_ARGUMENT, f"a record is at most {2 * MAX_BYTES} bytes")
+        if len(request.record) > MAX_BYTES:
+            raise Refused(_CODE.INVALID_ARGUMENT, f"a record is at most {MAX_BYTES} bytes")
         record = Record.from_canonical(request.record)
         try:
             held = self._agreements.get(record.agreement)

@@ -10,11 +10,13 @@ import structlog
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from mpcpriv.audit.log import AuditLog
+from mpcpriv.audit.receipt import Receipt
 from mpcpriv.errors import PeerRefused, UsageError
 from mpcpriv.job.signed import SignedJob
 from mpcpriv.party.courier import Courier
 from mpcpriv.party.held import Agreements, Held
 from mpcpriv.party.records import (
+    MAX_DOCUMENT,
     AuditHead,
     Body,
     Countersigned,
@@ -31,6 +33,8 @@ from mpcpriv.transport.tls import Identity
 log = structlog.get_logger()
 
 LONGEST_REASON = 2000
+MOST_REASONS = 100
+"""So many of the longest fit into a record and into an entry of the audit log."""
 
 
 def plain(reason: str) -> str:
@@ -39,6 +43,13 @@ def plain(reason: str) -> str:
     return (
         "".join(letter if letter.isprintable() else "?" for letter in words)[:LONGEST_REASON] or "no reason"
     )
+
+
+def listed(reasons: Sequence[str]) -> list[str]:
+    """Reasons as they are told: one line each, and not without end."""
+    more = len(reasons) - MOST_REASONS
+    said = [plain(reason) for reason in reasons[:MOST_REASONS]]
+    return said if more <= 0 else [*said[:-1], f"and {more + 1} more reasons"]
 
 
 class Mismatched(UsageError):
@@ -108,8 +119,13 @@ class Desk:
         """Proposes a signed job; the same one again changes nothing. Returns its digest.
 
         Raises:
-            UsageError: it is no signed job, or its agreement is not held.
+            UsageError: it is no signed job, or a longer one than any record holds, or its agreement is not
+                held.
         """
+        if len(document) > MAX_DOCUMENT:
+            raise UsageError(
+                f"signed job: longer than {MAX_DOCUMENT} bytes; name fewer columns or parameters"
+            )
         signed = SignedJob.from_bytes(document)
         held = self._agreements.find(signed.job.agreement, signed.job.version)
         digest = signed.job.digest()
@@ -130,7 +146,7 @@ class Desk:
         with self._lock:
             if self.own(job.digest, "decision"):
                 return
-            said = [plain(reason) for reason in reasons]
+            said = listed(reasons)
             self._decided(job.digest, self.me, accept=accept, reasons=said, steward=steward)
             self._write(job, Decision(accept=accept, reasons=said))
             self._state.mark(job.digest, pending=False)
@@ -230,7 +246,7 @@ class Desk:
         Raises:
             Contradiction: the member has written another one.
             Unknown: its job is not known here.
-            UsageError: it holds no signed job, or that of another digest.
+            UsageError: it holds no signed job, or that of another digest, or no receipt of its author's.
         """
         record, body = signed.record, signed.record.body
         held = self._agreements.get(record.agreement)
@@ -250,13 +266,13 @@ class Desk:
                 if stored.agreement != record.agreement:
                     raise Mismatched(f"job {record.job[:16]} is under another agreement")
                 if fresh:
-                    self._note(record)
+                    self._note(record, held)
                 added = self._state.add(signed)
         if added:
             self._changed()
         return added
 
-    def _note(self, record: Record) -> None:
+    def _note(self, record: Record, held: Held) -> None:
         body = record.body
         if isinstance(body, Decision):
             reasons = [plain(reason) for reason in body.reasons]
@@ -266,8 +282,18 @@ class Desk:
         elif isinstance(body, Outcome):
             reason = plain(body.reason) if not body.success else ""
             self._ended(record.job, record.member, body.success, reason, body.inputs, body.output)
-        elif isinstance(body, Countersigned) and body.receipt.owner == self.me:
-            self._audit.append("receipt-received", receipt=body.receipt)
+        elif isinstance(body, Countersigned):
+            self._countersigned(record.member, body.receipt, held)
+
+    def _countersigned(self, member: str, receipt: Receipt, held: Held) -> None:
+        """Keeps a receipt for this member's log; one that is none would spoil the log it stands in."""
+        if receipt.by != member:
+            raise Mismatched(f"a receipt by {receipt.by} in a record of {member}")
+        if receipt.owner == self.me:
+            try:
+                self._audit.keep_receipt(receipt, held.signing_key(member) or "")
+            except PeerRefused as error:
+                raise Mismatched(str(error)) from None
 
     # -- how it is written
 

@@ -20,8 +20,10 @@ from mpcpriv.documents import Document
 from mpcpriv.job.model import Digest, Party
 
 DOMAIN: Final = "record"
-MAX_BYTES: Final = 1 << 20
-"""The longest record."""
+MAX_DOCUMENT: Final = 1 << 20
+"""The longest signed job that is proposed, in bytes."""
+MAX_BYTES: Final = 2 * MAX_DOCUMENT + 4096
+"""The longest record, in bytes: a text that becomes a value of JSON doubles at most."""
 
 Reason = Annotated[str, Field(min_length=1, max_length=2000)]
 
@@ -41,7 +43,7 @@ class Proposal(Document):
     """The submitter's daemon: the job. `document` is `SignedJob.to_bytes()`, as text."""
 
     kind: Literal["proposal"] = "proposal"
-    document: Annotated[str, Field(max_length=MAX_BYTES)]
+    document: Annotated[str, Field(max_length=MAX_DOCUMENT)]
 
 
 class Decision(Document):
