@@ -1,7 +1,7 @@
 """Every parser that takes bytes from outside: what it promises, and inputs near to those that it accepts.
 
-Left out are libraries below us (TLS, HTTP/2, DuckDB's CSV and Parquet) and the pipe between a daemon and the
-processes that it started itself.
+Left out are libraries below us (TLS, HTTP/2, ONNX, DuckDB's CSV and Parquet), the pipe between a daemon and
+the processes that it started itself, and messages of shares, of which header and length are known before.
 """
 
 from __future__ import annotations
