@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -208,16 +209,16 @@ def _analysis(asked: _Asked) -> Iterator[str]:
 def _inputs(asked: _Asked) -> Iterator[str]:
     job, terms = asked.job, asked.terms
     names = [one.dataset for one in job.inputs]
-    for name in dict.fromkeys(names):
-        if names.count(name) > 1:
-            yield f"inputs: data set {name} is named {names.count(name)} times; name it once"
+    for name, count in Counter(names).items():
+        if count > 1:
+            yield f"inputs: data set {name} is named {count} times; name it once"
     for one in job.inputs:
         dataset = asked.agreement.dataset(one.dataset)
         if dataset is None:
             yield f"inputs: data set {one.dataset} is not in the agreement"
             continue
-        for column in dict.fromkeys(one.columns):
-            if one.columns.count(column) > 1:
+        for column, count in Counter(one.columns).items():
+            if count > 1:
                 yield f"inputs: column {column!r} of {one.dataset} is named more than once"
         if terms is None:
             continue
@@ -274,8 +275,8 @@ def _outside(value: Value, limit: Limit) -> str:
 def _release(asked: _Asked) -> Iterator[str]:
     job, terms = asked.job, asked.terms
     recipients = job.release.recipients
-    for name in dict.fromkeys(recipients):
-        if recipients.count(name) > 1:
+    for name, count in Counter(recipients).items():
+        if count > 1:
             yield f"recipients: {name} is named more than once"
         if terms is not None and name not in terms.recipients:
             yield f"recipients: {name} may not get results of {terms.name}; {_all(terms.recipients)} may"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -34,14 +35,19 @@ def parse_agreement(data: bytes) -> Agreement:
 def _parts(content: dict[str, Any]) -> dict[str, Any]:
     """The fields that are right in themselves."""
     parts = {}
-    for name, field in Agreement.model_fields.items():
+    for name, rule in _rules().items():
         if name in content:
-            kind: Any = Annotated
             with contextlib.suppress(ValidationError):
-                parts[name] = TypeAdapter(kind[field.annotation, field]).validate_python(
-                    content[name], strict=True
-                )
+                parts[name] = rule.validate_python(content[name], strict=True)
     return parts
+
+
+@cache
+def _rules() -> dict[str, TypeAdapter[Any]]:
+    kind: Any = Annotated
+    return {
+        name: TypeAdapter(kind[field.annotation, field]) for name, field in Agreement.model_fields.items()
+    }
 
 
 def read_agreement(path: Path) -> Agreement:

@@ -205,10 +205,9 @@ def _log(file: Path | None, config: Path | None) -> Path:
 
 
 def _party(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(_text(path))
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{path}: not TOML: {error}") from None
+    from mpcpriv.documents import parse_toml
+
+    return parse_toml(_text(path).encode(), str(path))
 
 
 def _public(text: str) -> str:
@@ -240,7 +239,7 @@ def _agreed(path: Path) -> dict[str, str]:
         content = json.loads(text) if text.lstrip().startswith("{") else tomllib.loads(text)
         members = content.get("agreement", content)["members"]
         return {str(member["name"]): str(member["signing_key"]) for member in members}
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise UsageError(f"{path}: no agreement with members, names and signing keys") from None
 
 

@@ -23,14 +23,13 @@ Addresses and limits are each member's own view of the network and are not part 
 from __future__ import annotations
 
 import hashlib
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from mpcpriv.documents import first_problem
+from mpcpriv.documents import first_problem, parse_toml
 from mpcpriv.errors import UsageError
 from mpcpriv.transport.base import Limits
 from mpcpriv.transport.tls import Certificate, load_certificate
@@ -46,7 +45,7 @@ class _Model(BaseModel):
 class _Entry(_Model):
     name: str
     address: str
-    certificate: str
+    certificate: Annotated[str, Field(pattern=r"^[^\x00]+$")]  # a path
 
 
 class _Limits(_Model):
@@ -132,14 +131,14 @@ def read_cluster(path: Path) -> Cluster:
         UsageError: the file or a certificate is missing, malformed, or contradicts the rest; the message
             names the field, its value, the rule and the way out.
     """
-    content = _parse(path)
-    entries = [(f"party[{index}]", entry) for index, entry in enumerate(content.party)]
-    entries.append(("dealer", content.dealer))
-    if len(content.party) < 2:
-        raise UsageError(
-            f"{path}: {len(content.party)} [[party]]: a computation needs at least 2 parties; "
-            "add the other ones"
-        )
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise UsageError(f"{path}: there is no such file; name the cluster file with --cluster") from None
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read ({error.strerror})") from None
+    content = _parse(data, str(path))
+    entries = _entries(content)
     members = tuple(_member(path, field, entry) for field, entry in entries)
     # A certificate carries one name, so equal certificates are caught as equal names.
     for attribute in ("name", "address"):
@@ -148,27 +147,37 @@ def read_cluster(path: Path) -> Cluster:
     return Cluster(path, members, limits)
 
 
-def _parse(path: Path) -> _File:
+def _parse(data: bytes, source: str) -> _File:
+    """What a `cluster.toml` says; errors call it `source`. The certificates are not read here."""
+    raw = parse_toml(data, source)
     try:
-        data = tomllib.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        raise UsageError(f"{path}: there is no such file; name the cluster file with --cluster") from None
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read ({error.strerror})") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: not TOML: {error}") from None
-    try:
-        return _File.model_validate(data)
+        content = _File.model_validate(raw)
     except ValidationError as error:
-        raise UsageError(f"{path}: {first_problem(error)}") from None
+        raise UsageError(f"{source}: {first_problem(error)}") from None
+    if len(content.party) < 2:
+        raise UsageError(
+            f"{source}: {len(content.party)} [[party]]: a computation needs at least 2 parties; "
+            "add the other ones"
+        )
+    for field, entry in _entries(content):
+        try:
+            PartyId(entry.name)
+        except UsageError as error:
+            raise UsageError(f"{source}: {field}.name: {error}") from None
+        _check_address(f"{source}: {field}.address", entry.address)
+    return content
+
+
+def _entries(content: _File) -> list[tuple[str, _Entry]]:
+    """All members by rank, each with what the file calls it."""
+    return [
+        *((f"party[{rank}]", entry) for rank, entry in enumerate(content.party)),
+        ("dealer", content.dealer),
+    ]
 
 
 def _member(path: Path, field: str, entry: _Entry) -> Member:
-    try:
-        name = PartyId(entry.name)
-    except UsageError as error:
-        raise UsageError(f"{path}: {field}.name: {error}") from None
-    _check_address(f"{path}: {field}.address", entry.address)
+    name = PartyId(entry.name)
     certificate = path.parent / entry.certificate
     if not certificate.exists():
         raise UsageError(
@@ -186,7 +195,9 @@ def _check_address(where: str, address: str) -> None:
     host, colon, port = address.rpartition(":")
     bare = host.removeprefix("[").removesuffix("]")
     bracketed = host != bare
-    valid = bool(colon and bare) and port.isascii() and port.isdigit() and 1 <= int(port) <= 65535
+    # By its length first: Python converts no text of thousands of digits.
+    valid = bool(colon and bare) and port.isascii() and port.isdigit() and len(port) < 6
+    valid = valid and 1 <= int(port) <= 65535
     if not valid or (":" in bare and not bracketed) or any(c.isspace() or c == "/" for c in address):
         raise UsageError(
             f'{where} {address!r}: write host:port with a port from 1 to 65535, e.g. "alice.example:9301"'

@@ -25,7 +25,6 @@ patients = "patients.csv"
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,7 +36,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from mpcpriv.documents import first_problem
+from mpcpriv.documents import first_problem, parse_toml
 from mpcpriv.errors import UsageError
 from mpcpriv.job.model import Name
 from mpcpriv.transport.tls import Identity, load_identity, save_identity, self_signed
@@ -64,10 +63,14 @@ minutes = 60                       # that a job may wait for its members, and th
 """
 """What `mpcpriv init` writes of a daemon: as it stands, for members on one machine."""
 
-_ADDRESS = r"^(\[[0-9a-fA-F:.%]+\]|[^\s:/\[\]]+):[0-9]{1,5}$"
-_HOST = r"^(\[[0-9a-fA-F:.%]+\]|[^\s:/\[\]]+)$"
+_ADDRESS = r"^(\[[0-9a-fA-F:.%]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}$"
+_HOST = r"^(\[[0-9a-fA-F:.%]+\]|[A-Za-z0-9._-]+)$"
 _Port = Annotated[int, Field(ge=1, le=65_535)]
 _ANYWHERE = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104 -- what is replaced
+
+
+_Place = Annotated[str, Field(pattern=r"^[^\x00]+$")]
+"""A path, or the URL of a database: no file's name holds a zero byte."""
 
 
 class _Part(BaseModel):
@@ -76,8 +79,8 @@ class _Part(BaseModel):
 
 class _Daemon(_Part):
     listen: Annotated[str, Field(pattern=_ADDRESS)]
-    state: str = "state.sqlite"
-    audit: str = "audit.jsonl"
+    state: _Place = "state.sqlite"
+    audit: _Place = "audit.jsonl"
     data_host: Annotated[str, Field(pattern=_HOST)] = "127.0.0.1"
     data_ports: Annotated[list[_Port], Field(min_length=2, max_length=2)] | None = None
     concurrent_jobs: Annotated[int, Field(ge=1, le=64)] = 1
@@ -102,13 +105,13 @@ class _Control(_Part):
 
 class _File(_Part):
     name: str
-    key: str
-    certificate: str
-    signing_key: str | None = None
+    key: _Place
+    certificate: _Place
+    signing_key: _Place | None = None
     listen: str | None = None
     daemon: _Daemon | None = None
     control: _Control | None = None
-    data: dict[Name, str] = Field(default_factory=dict)
+    data: dict[Name, _Place] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -208,8 +211,7 @@ def read_party(path: Path) -> Party:
             for the party's name; the message names the field, its value, the rule and the way out.
     """
     try:
-        content = _File.model_validate(tomllib.loads(path.read_text("utf-8")))
-        name = PartyId(content.name)
+        data = path.read_bytes()
     except FileNotFoundError:
         raise UsageError(
             f"{path}: there is no such file; make it with `mpcpriv init {path.parent} --name NAME`, "
@@ -217,12 +219,7 @@ def read_party(path: Path) -> Party:
         ) from None
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror})") from None
-    except ValidationError as error:
-        raise UsageError(f"{path}: {first_problem(error)}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: not TOML: {error}") from None
-    except UsageError as error:
-        raise UsageError(f"{path}: name: {error}") from None
+    content, name = _parse(data, str(path))
     key, certificate = path.parent / content.key, path.parent / content.certificate
     daemon = None if content.daemon is None else _daemon(path, content.daemon)
     return Party(
@@ -236,6 +233,19 @@ def read_party(path: Path) -> Party:
         _control(content),
         MappingProxyType({dataset: path.parent / where for dataset, where in content.data.items()}),
     )
+
+
+def _parse(data: bytes, source: str) -> tuple[_File, PartyId]:
+    """What a `party.toml` says, and whose it is; errors call it `source`."""
+    content = parse_toml(data, source)
+    try:
+        read = _File.model_validate(content)
+    except ValidationError as error:
+        raise UsageError(f"{source}: {first_problem(error)}") from None
+    try:
+        return read, PartyId(read.name)
+    except UsageError as error:
+        raise UsageError(f"{source}: name: {error}") from None
 
 
 def _daemon(path: Path, content: _Daemon) -> DaemonConfig:
@@ -284,11 +294,9 @@ def create(folder: Path, name: str, settings: str = "") -> Party:
         f'signing_key = "{SIGNING_KEY}"\n{settings and chr(10)}{settings}'
     )
     try:
-        _File.model_validate(tomllib.loads(text))
+        _File.model_validate(parse_toml(text.encode(), "settings"))
     except ValidationError as error:
         raise UsageError(f"settings: {first_problem(error)}") from None
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"settings: not TOML: {error}") from None
     path, key, certificate, signing = (folder / file for file in (FILE, KEY, CERTIFICATE, SIGNING_KEY))
     for file in (key, signing, certificate, path):
         if file.exists():

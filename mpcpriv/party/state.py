@@ -78,6 +78,7 @@ _audit_head: Final = sa.Table(
 )
 
 _BUSY_SECONDS: Final = 30
+_READS: Final = "mpcpriv_reads"
 
 
 class Contradiction(MpcprivError):
@@ -133,6 +134,7 @@ class State:
     def __init__(self, url: str) -> None:
         try:
             self._engine = _open(url)
+            self._reading = self._engine.execution_options(**{_READS: True})
             with self._engine.begin() as connection:
                 _migrate(connection)
         except (OperationalError, sa.exc.ArgumentError, ModuleNotFoundError) as error:
@@ -190,7 +192,7 @@ class State:
     def agreements(self) -> list[bytes]:
         """All agreements, by name and version."""
         query = sa.select(_agreements.c.document).order_by(_agreements.c.id, _agreements.c.version)
-        with self._engine.begin() as connection:
+        with self._reading.begin() as connection:
             return [bytes(document) for document in connection.execute(query).scalars()]
 
     # -- jobs
@@ -231,7 +233,7 @@ class State:
         if len(prefix) < 8 or not all(letter in "0123456789abcdef" for letter in prefix):
             raise Unknown(f"job {prefix[:70]!r}: give 8 or more hexadecimal digits of its digest")
         query = _JOB.where(_jobs.c.digest.startswith(prefix)).limit(2)
-        with self._engine.begin() as connection:
+        with self._reading.begin() as connection:
             rows = connection.execute(query).all()
         if len(rows) != 1:
             many = "more than one begins so" if rows else "there is none here"
@@ -243,7 +245,7 @@ class State:
         query = _JOB.order_by(_jobs.c.seen.desc(), _jobs.c.digest)
         if open_only:
             query = query.where(_jobs.c.closed.is_(False))
-        with self._engine.begin() as connection:
+        with self._reading.begin() as connection:
             return [_stored(row) for row in connection.execute(query)]
 
     def known(self, digest: str) -> bool:
@@ -273,14 +275,14 @@ class State:
     def result(self, job: str) -> bytes | None:
         """The result that was released to this member, if one was."""
         query = sa.select(_jobs.c.result).where(_jobs.c.digest == job)
-        with self._engine.begin() as connection:
+        with self._reading.begin() as connection:
             found = connection.execute(query).scalar_one_or_none()
         return None if found is None else bytes(found)
 
     def salt(self, job: str) -> str | None:
         """The salt of the digest of what this member put in, in hexadecimal, if it has computed."""
         query = sa.select(_jobs.c.salt).where(_jobs.c.digest == job)
-        with self._engine.begin() as connection:
+        with self._reading.begin() as connection:
             found: str | None = connection.execute(query).scalar_one_or_none()
         return found
 
@@ -387,7 +389,7 @@ class State:
             .where(_records.c.job == job)
             .order_by(_records.c.number)
         )
-        with self._engine.begin() as connection:
+        with self._reading.begin() as connection:
             rows = connection.execute(query).all()
         return [SignedRecord(Record.from_canonical(bytes(row.record)), row.signature) for row in rows]
 
@@ -402,7 +404,7 @@ class State:
             .order_by(_records.c.number)
             .limit(limit)
         )
-        with self._engine.begin() as connection:
+        with self._reading.begin() as connection:
             return [Letter(row.number, bytes(row.record), row.signature) for row in connection.execute(query)]
 
     def delivered(self, number: int, peer: str) -> None:
@@ -473,8 +475,10 @@ def _open(url: str) -> sa.Engine:
             connection.execute(f"PRAGMA {pragma}")
 
     def begin(connection: sa.Connection) -> None:
-        # IMMEDIATE: what is read in a transaction is still so when it writes.
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        # IMMEDIATE: what is read in a transaction is still so when it writes. Who only reads waits for
+        # nobody: a writer that waits for the disk must not keep a daemon from answering.
+        reads = connection.get_execution_options().get(_READS, False)
+        connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
 
     sa.event.listen(engine, "connect", connect)
     sa.event.listen(engine, "begin", begin)

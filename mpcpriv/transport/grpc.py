@@ -53,7 +53,7 @@ METHOD: Final = "/mpcpriv.v1.Transport/Exchange"
 HELLO: Final = 10.0
 """Seconds that a connected peer has to say hello."""
 
-_ADDRESS: Final = re.compile(r"(?P<host>\[[0-9a-fA-F:.%]+\]|[^\s:/\[\]]+):(?P<port>[0-9]{1,5})")
+_ADDRESS: Final = re.compile(r"(?P<host>\[[0-9a-fA-F:.%]+\]|[A-Za-z0-9._-]+):(?P<port>[0-9]{1,5})")
 _REDIAL: Final = 0.1
 _GRACE: Final = 0.5
 _DOUBTFUL: Final = 2.0  # seconds until "you are connected already" is believed to be about another process

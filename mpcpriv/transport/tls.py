@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -34,6 +35,14 @@ _URI: Final = "spiffe://mpcpriv/"
 # .internal is set aside for private use, so the name that TLS checks is never anyone's host.
 _DOMAIN: Final = ".mpcpriv.internal"
 _SKEW: Final = timedelta(seconds=60)
+_MALFORMED: Final = (
+    ValueError,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+    UnsupportedAlgorithm,
+)
+"""What cryptography raises for bytes of another's making."""
 
 
 def dns_name(party: PartyId) -> str:
@@ -124,14 +133,14 @@ def parse_certificate(
     """
     try:
         (certificate,) = x509.load_pem_x509_certificates(pem)
-    except ValueError:
+    except _MALFORMED:
         raise UsageError(f"{source}: one certificate in PEM is needed") from None
     try:
         key = certificate.public_key()
         constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         usage = certificate.extensions.get_extension_for_class(x509.KeyUsage).value
-    except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError) as error:
+    except (x509.ExtensionNotFound, *_MALFORMED) as error:
         raise UsageError(f"{source}: not a certificate that mpcpriv makes ({error})") from None
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
         raise UsageError(f"{source}: the key must be ECDSA P-256, the kind that gRPC's TLS and mpcpriv share")

@@ -97,7 +97,7 @@ def test_another_order_of_the_members_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "address", ["", "alice", "alice:", ":1", "a b:1", "alice:70000", "http://alice:1", "unix:/x"]
+    "address", ["", "alice", "alice:", ":1", "a b:1", "alice:70000", "http://alice:1", "unix:/x", "a\x00:1"]
 )
 def test_an_address_is_host_and_port(address: str) -> None:
     alice, bob = throw_away(("alice", "bob"))

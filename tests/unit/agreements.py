@@ -14,7 +14,7 @@ from mpcpriv.agreement.signed import SignedAgreement
 from mpcpriv.documents import public_key
 from mpcpriv.job.model import Job
 from mpcpriv.job.signed import SignedJob
-from mpcpriv.transport.tls import self_signed
+from mpcpriv.transport.tls import Identity, self_signed
 
 NOW = datetime(2027, 3, 1, 12, tzinfo=UTC)
 CODE = "a" * 64
@@ -31,8 +31,12 @@ def key(name: str) -> Ed25519PrivateKey:
 
 
 @cache
+def identity(name: str) -> Identity:
+    return self_signed(name)
+
+
 def certificate(name: str) -> str:
-    return self_signed(name).certificate.pem.decode()
+    return identity(name).certificate.pem.decode()
 
 
 def member(name: str, *roles: str) -> dict[str, Any]:

@@ -18,7 +18,7 @@ def write_certificate(path: Path, name: str) -> None:
     path.write_bytes(self_signed(name).certificate.pem)
 
 
-def entry(name: str, port: int, certificate: str | None = None) -> str:
+def entry(name: str, port: int | str, certificate: str | None = None) -> str:
     return f'name = "{name}"\naddress = "127.0.0.1:{port}"\ncertificate = "{certificate or name + ".crt"}"\n'
 
 
@@ -77,6 +77,10 @@ def test_digest_covers_order_and_certificates_and_nothing_else(folder: Path) -> 
     ("content", "message"),
     [
         ("[[party]", "not TOML"),
+        ("x = " + "[" * 5000, "nested too deeply"),
+        ("x = " + "9" * 5000, "not TOML"),
+        (text(ALICE, entry("bob", "9" * 5000)), "write host:port with a port from 1 to 65535"),
+        (text(ALICE, BOB.replace("bob.crt", "bob\\u0000")), "party[1].certificate"),
         (text(ALICE), "1 [[party]]: a computation needs at least 2 parties; add"),
         (text(ALICE, BOB).replace("[dealer]", "[helper]"), "dealer: missing; write it"),
         (text(ALICE, BOB.replace("address", "adress")), "party[1].address: missing"),

@@ -66,6 +66,10 @@ def test_a_url_is_taken_as_it_is_and_the_client_may_go_elsewhere(folder: Path) -
     ("text", "field"),
     [
         ("[daemon]\n", "daemon.listen"),
+        ('[daemon]\nlisten = "a\\u0007:1"\n', "daemon.listen"),
+        ('[daemon]\nlisten = "a:1"\naudit = "a\\u0000"\n', "daemon.audit"),
+        ("x = " + "[" * 5000, "nested too deeply"),
+        ("x = " + "9" * 5000, "not TOML"),
         ('[daemon]\nlisten = "9400"\n', "daemon.listen"),
         ('[daemon]\nlisten = "a:1"\nconcurrent_jobs = 0\n', "daemon.concurrent_jobs"),
         ('[daemon]\nlisten = "a:1"\nmemory_gb = -1.0\n', "daemon.memory_gb"),

@@ -210,6 +210,16 @@ def test_sqlite_syncs_every_transaction(tmp_path: Path) -> None:
     opened.close()
 
 
+def test_reading_waits_for_no_writer(state: State) -> None:
+    state.add_job(PROPOSAL, b"job", seen=SEEN, peers=["p"])
+    with state._engine.begin() as connection:
+        connection.execute(module._jobs.update().values(pending=True))
+        assert [state.job(JOB).pending, state.jobs()[0].pending] == [False, False]
+        assert len(state.records(JOB)) == len(state.outbox("p")) == len(state.agreements()) == 1
+        assert (state.result(JOB), state.salt(JOB)) == (None, None)
+    assert state.job(JOB).pending
+
+
 def test_a_database_that_cannot_be_opened_is_said(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"daemon\.state"):
         State(f"sqlite:///{tmp_path / 'nowhere' / 's.sqlite'}")

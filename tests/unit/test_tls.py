@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import stat
 from collections.abc import Callable
@@ -129,6 +130,15 @@ def test_anothers_certificate_is_refused(files: tuple[Path, Path]) -> None:
         load_certificate(files[0], party="bob")
 
 
+def _of_no_curve() -> bytes:
+    """A certificate whose key names a curve that nobody knows."""
+    der = self_signed("alice").certificate.der
+    p256 = bytes.fromhex("06082a8648ce3d030107")
+    assert p256 in der
+    raw = base64.encodebytes(der.replace(p256, p256[:-2] + b"\x7f\x07"))
+    return b"-----BEGIN CERTIFICATE-----\n" + raw + b"-----END CERTIFICATE-----\n"
+
+
 @pytest.mark.parametrize(("days", "words"), [(-3, "not valid before"), (3, "expired on")])
 def test_validity_is_checked(days: int, words: str) -> None:
     (identity,) = throw_away(("alice",))
@@ -144,6 +154,7 @@ def test_validity_is_checked(days: int, words: str) -> None:
         (self_signed("alice").certificate.pem * 2, "one certificate in PEM"),
         (_certificate(key=ed25519.Ed25519PrivateKey.generate()), "ECDSA P-256"),
         (_certificate(key=ec.generate_private_key(ec.SECP384R1())), "ECDSA P-256"),
+        (_of_no_curve(), "not a certificate that mpcpriv makes"),
         (_certificate(ca=True), "CA:FALSE"),
         (_certificate(sign=True), "CA:FALSE"),
         (_certificate(digital=False), "digitalSignature"),
