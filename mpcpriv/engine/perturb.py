@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import torch
+
 from mpcpriv.engine import session
 from mpcpriv.engine.tensor import SharedTensor
 from mpcpriv.errors import UsageError
@@ -35,7 +37,7 @@ class Ahead:
         if noise.parties != s.size:
             raise UsageError(f"noise of {noise.parties} parties, and {s.size} compute")
         self._noise, self._size = noise, size
-        self._drawn = list(s.private_integers(noise.share, size * times).split(size)) if size else []
+        self._drawn = list(torch.split(s.private_integers(noise.share, size * times), size)) if size else []
 
     def perturb(self, x: SharedTensor) -> SharedTensor:
         """x with the next draw of each party added; as many fractional bits as x has; no communication.
@@ -48,7 +50,9 @@ class Ahead:
         if x.nelement() and not self._drawn:
             raise UsageError("all noise that was drawn ahead is used; none is used twice")
         # Whoever adds noise of another scale runs another program, and is noticed at the next frame.
-        session.current().note(f"noise {self._noise.kind} {self._noise.scale} of {x.bits} bits", tuple(x.shape))
+        session.current().note(
+            f"noise {self._noise.kind} {self._noise.scale} of {x.bits} bits", tuple(x.shape)
+        )
         own = self._drawn.pop() if x.nelement() else x.share
         return SharedTensor.of(x.share + own.reshape(x.share.shape), x.bits)
 

@@ -1,14 +1,15 @@
 """Private training for programs, in Opacus' words: `PrivacyEngine().make_private_with_epsilon(...)`.
 
 DP-SGD (M. Abadi et al., "Deep Learning with Differential Privacy", CCS 2016, Algorithm 1): each step takes a
-Poisson sample of the rows, sums their clipped gradients, adds Gaussian noise, and steps. Rows, gradients, losses
-and weights stay shared; every party adds noise of its own to the sum, so nobody knows the noise. Noise is added
-before the sum is truncated, on the grid on which each row's part is bounded as an integer, so no rounding has to
-be argued away.
+Poisson sample of the rows, sums their clipped gradients, adds Gaussian noise, and steps. Rows, gradients,
+losses and weights stay shared; every party adds noise of its own to the sum, so nobody knows the noise.
+Noise is added before the sum is truncated, on the grid on which each row's part is bounded as an integer,
+so no rounding has to be argued away.
 
-Against whom: neighbours are tables of which one has a row more, their number being public. The promise holds for
-each row against all parties but its owner, as far as at most `collusion` of them put their noise together, and
-against whoever sees the opened weights. Parties and dealer follow the protocol (`mpcpriv/README.md`).
+Against whom: neighbours are tables of which one has a row more, their number being public. The promise
+holds for each row against all parties but its owner, as far as at most `collusion` of them put their noise
+together, and against whoever sees the opened weights. Parties and dealer follow the protocol
+(`mpcpriv/README.md`).
 """
 
 from __future__ import annotations
@@ -27,13 +28,14 @@ from mpcpriv.engine import session
 from mpcpriv.engine.encoding import FRACTIONAL_BITS
 from mpcpriv.engine.perturb import Ahead
 from mpcpriv.engine.private import logistic, rows
+from mpcpriv.engine.private import network as networks
 from mpcpriv.engine.private.logistic import Rows
 from mpcpriv.engine.private.network import INPUT_NORM, WEIGHT_LIMIT, Network
 from mpcpriv.engine.private.participation import overflow
 from mpcpriv.engine.tensor import SharedTensor
 from mpcpriv.errors import Unsupported, UsageError
 from mpcpriv.privacy.accounting import training_loss, training_multiplier
-from mpcpriv.privacy.loss import Loss
+from mpcpriv.privacy.loss import ORDERS, Loss
 from mpcpriv.privacy.mechanism import Noise
 
 Batch = tuple[SharedTensor, ...]
@@ -42,8 +44,8 @@ _TAIL: Final = 16.0
 _ROOM: Final = 2.0**17
 """Sums of gradients stay below it: they have 32 fractional bits, and a factor of 12 is to come."""
 _UNLIKE: Final = 256
-"""Least σ of a party's noise in units of the grid: the sum of such discrete Gaussians differs from one by less than
-e^-640000, and its divergences on a sample are not above the continuous one's."""
+"""Least σ of a party's noise in units of the grid: the sum of such discrete Gaussians differs from one by
+less than e^-640000, and its divergences on a sample are not above the continuous one's."""
 
 
 class _Logistic:
@@ -74,9 +76,7 @@ class _Network:
     """Anything else: `network.py`."""
 
     def __init__(self, network: Network, features: int, targets: int) -> None:
-        from mpcpriv.engine.private.network import BITS
-
-        self.bits = BITS
+        self.bits = networks.BITS
         self.widths = (features, targets, 1)
         self.sensitivity = network.sensitivity
         self.parameters = network.parameters
@@ -108,10 +108,8 @@ class _Plan:
         """Of so many steps."""
         if not steps:
             return Loss.none()
-        rare = overflow(sum(1 for one in self.shape.rows if one) * steps, self.rate)
-        return training_loss(self.multiplier, self.rate, steps) + Loss((0,) * len(Loss.none().rdp), 0, 0).__class__.of(
-            [0.0] * len(Loss.none().rdp), None, rare
-        )
+        rare = overflow(self.shape.owners * steps, self.rate)
+        return training_loss(self.multiplier, self.rate, steps) + Loss.of([0.0] * len(ORDERS), delta=rare)
 
 
 class PrivateLoader:
@@ -167,11 +165,8 @@ class PrivateOptimizer:
             for parameter, gradient in zip(parameters, mean.split(sizes), strict=True):
                 parameter.grad = gradient.reshape(tuple(parameter.size()))
             self._optimizer.step()
-            moved = SharedTensor.cat([one.detach().flatten() for one in parameters])
-            # So that no product with a weight leaves the ring.
-            kept = moved.clamp(-WEIGHT_LIMIT, WEIGHT_LIMIT)
-            for parameter, value in zip(parameters, kept.split(sizes), strict=True):
-                parameter.copy_(value.reshape(tuple(parameter.size())))
+            _cut(parameters)
+            for parameter in parameters:
                 parameter.grad = None
 
 
@@ -182,8 +177,8 @@ class PrivacyEngine:
         """Of this thread's session.
 
         Args:
-            collusion: so many parties may put their noise together; by default all but one, so each party adds
-                all the noise that is needed.
+            collusion: so many parties may put their noise together; by default all but one, so each party
+                adds all the noise that is needed.
 
         Raises:
             UsageError: not between 0 and the number of parties less one.
@@ -221,12 +216,13 @@ class PrivacyEngine:
             model.decrypt()
 
         Args:
-            module: encrypted, drawn without the data: `crypten.nn.Linear`, or `Sequential` of `Linear` and Tanh,
-                Sigmoid, ReLU (cut off at 8), ReLU6 or Hardtanh between them.
+            module: encrypted, drawn without the data: `crypten.nn.Linear`, or `Sequential` of `Linear` and
+                Tanh, Sigmoid, ReLU (cut off at 8), ReLU6 or Hardtanh between them.
             optimizer: of all its parameters, from `crypten.optim`.
-            criterion: `crypten.nn.BCEWithLogitsLoss` for one output and targets 0 or 1, `CrossEntropyLoss` for
-                several and one-hot targets; their means.
-            data: this party's (features, targets) in plain, or None. A network's rows are cut to a norm of 16.
+            criterion: `crypten.nn.BCEWithLogitsLoss` for one output and targets 0 or 1, `CrossEntropyLoss`
+                for several and one-hot targets; their means.
+            data: this party's (features, targets) in plain, or None. A network's rows are cut to a norm of
+                16.
             target_epsilon, target_delta: of all steps together.
             epochs: how often each row takes part on average.
             max_grad_norm: what each row's gradient is clipped to.
@@ -239,7 +235,9 @@ class PrivacyEngine:
         if self._plan is not None:
             raise UsageError("one PrivacyEngine accounts for one training; make another")
         if not (target_epsilon > 0 and 0 < target_delta < 1 and epochs > 0 and max_grad_norm > 0):
-            raise UsageError("target_epsilon, target_delta, epochs and max_grad_norm are above 0, the delta below 1")
+            raise UsageError(
+                "target_epsilon, target_delta, epochs and max_grad_norm are above 0, the delta below 1"
+            )
         binary = type(criterion).__name__ == "BCEWithLogitsLoss"
         if not binary and type(criterion).__name__ != "CrossEntropyLoss":
             raise Unsupported(
@@ -249,32 +247,38 @@ class PrivacyEngine:
             raise Unsupported("private training with another reduction of the loss than its mean")
         if not getattr(module, "encrypted", False):
             raise UsageError("the model is not encrypted: call model.encrypt() first")
-        linear = list(_linears(module))
-        targets = 1 if binary else int(linear[-1].weight.size()[0])
+        parts = list(networks.parts(module))
+        targets = 1 if binary else networks.outputs(parts)
         own = rows.read(data, targets)
         shape = rows.meet(own, targets)
         model: _Logistic | _Network
-        if binary and len(linear) == 1:
-            model = _Logistic(linear[0], shape.features, max_grad_norm)
+        if binary and len(parts) == 1:
+            model = _Logistic(parts[0], shape.features, max_grad_norm)
         else:
-            model = _Network(Network(module, shape.features, targets, max_grad_norm), shape.features, targets)
+            model = _Network(Network(parts, shape.features, targets, max_grad_norm), shape.features, targets)
         _same(optimizer, model.parameters())
         total = sum(shape.rows)
         if batch_size is not None and not 1 <= batch_size <= total:
             raise UsageError(f"batch_size={batch_size}: between 1 and the number of all rows, {total}")
         rate = 1.0 if batch_size is None else batch_size / total
         steps = math.ceil(epochs / rate)
-        rare = overflow(sum(1 for one in shape.rows if one) * steps, rate)
+        rare = overflow(shape.owners * steps, rate)
         if rare >= target_delta / 10:
             raise UsageError(f"target_delta={target_delta}: at least {10 * rare:.1g} for so many steps")
         multiplier = training_multiplier(target_epsilon, target_delta - 2 * rare, rate, steps)
         noise = self._noise(multiplier, model.sensitivity)
-        largest = sum(shape.places(rate)) * max_grad_norm + _TAIL * math.sqrt(noise.variance) / 2.0**model.bits
+        largest = (
+            sum(shape.places(rate)) * max_grad_norm + _TAIL * math.sqrt(noise.variance) / 2.0**model.bits
+        )
         if largest >= _ROOM or largest / rows.expected(shape, rate) * _rate(optimizer) >= _ROOM:
-            raise UsageError("sums of gradients, or steps, would leave the ring: lower max_grad_norm or lr, or ask for less noise")
+            raise UsageError(
+                "sums of gradients, or steps, could leave the ring: lower max_grad_norm, lr or batch_size"
+            )
         prepared = rows.Own(None if own is None or not len(own[0]) else model.prepared(*own))
         size = sum(one.nelement() for one in model.parameters())
         session.current().note(f"private training rate {rate} steps {steps} clip {max_grad_norm}")
+        with crypten.no_grad():
+            _cut(model.parameters())
         plan = _Plan(model, shape, prepared, rate, steps, multiplier, Ahead(noise, size, steps))
         self._plan = plan
         return module, PrivateOptimizer(optimizer, plan), PrivateLoader(plan)
@@ -306,18 +310,23 @@ class PrivacyEngine:
         return self._plan
 
 
-def _linears(module: Any) -> Iterator[Any]:
-    found = [one for one in module.modules() if type(one).__name__ == "Linear"]
-    if not found:
-        raise Unsupported("private training needs a Linear layer")
-    yield from found
+def _cut(parameters: list[Any]) -> None:
+    """Cuts all parameters to ±`WEIGHT_LIMIT`, so that no product with one leaves the ring; four rounds."""
+    flat = SharedTensor.cat([one.detach().flatten() for one in parameters])
+    kept = flat.clamp(-WEIGHT_LIMIT, WEIGHT_LIMIT).split([one.nelement() for one in parameters])
+    for parameter, value in zip(parameters, kept, strict=True):
+        parameter.copy_(value.reshape(tuple(parameter.size())))
 
 
 def _same(optimizer: Any, parameters: list[Any]) -> None:
     held = {id(one) for group in optimizer.param_groups for one in group["params"]}
     if held != {id(one) for one in parameters}:
-        raise UsageError("the optimiser is to move all parameters of the model and no others; make it after encrypt()")
+        raise UsageError(
+            "the optimiser is to move all parameters of the model and no others; make it after encrypt()"
+        )
 
 
 def _rate(optimizer: Any) -> float:
-    return max(float(group["lr"]) / (1 - float(group.get("momentum", 0.0))) for group in optimizer.param_groups)
+    return max(
+        float(group["lr"]) / (1 - float(group.get("momentum", 0.0))) for group in optimizer.param_groups
+    )

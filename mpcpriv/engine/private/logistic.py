@@ -86,7 +86,8 @@ def gradient(rows: Rows, weights: SharedTensor, clip: float) -> SharedTensor:
 
     Returns:
         (d + 1, 1). One row, whatever it holds, adds at most `sensitivity(clip)` units of 2^-BITS in Euclidean
-        norm, exactly: |t| <= C by the comparison, and no direction is longer than 1; nothing is rounded after.
+        norm, exactly: |t| <= C by the comparison, and no direction is longer than 1; nothing is rounded
+            after.
     """
     score = rows.length * rows.direction.matmul(weights)
     t = (rows.length * (score.sigmoid() - rows.target)).clamp(-_grid(clip), _grid(clip))

@@ -1,16 +1,19 @@
 """The clipped gradient of a network of linear layers, for which no row's gradient is ever written down.
 
-The gradient of one row in the weights of a layer is the outer product of what went into the layer, a, and what
-came back to it, δ; so its squared norm is (|a|^2 + 1) |δ|^2, the 1 being the bias (I. Goodfellow, "Efficient
-Per-Example Gradient Computations", 2015, section 3). The norm N over all layers is computed on shares, δ is multiplied
-by f = min(1, C / N), and the sum over rows of f δ a' is what plain backpropagation ends with.
+The gradient of one row in the weights of a layer is the outer product of what went into the layer, a, and
+what came back to it, δ; so its squared norm is (|a|^2 + 1) |δ|^2, the 1 being the bias (I. Goodfellow,
+"Efficient Per-Example Gradient Computations", 2015, section 3). The norm N over all layers is computed on
+shares, δ is multiplied by f = min(1, C / N), and the sum over rows of f δ a' is what plain backpropagation
+ends with.
 
 What bounds one row's part, on the grid and with every rounding:
 
-- Nothing leaves the ring: rows are cut to `INPUT_NORM` at their owner, activations are bounded (ReLU is cut off at
-  `LIMIT`), what comes back is cut to ±`LIMIT` at each hidden layer, weights to ±`WEIGHT_LIMIT` after each step.
-- Every sum of squares and the sum of their products are truncated once, which takes less than one unit of 2^-16 off;
-  a unit is added, so the norm is never underestimated. 1 / sqrt is off by a relative `_ROOT_ERROR` at most.
+- Nothing leaves the ring: rows are cut to `INPUT_NORM` at their owner, activations are bounded (ReLU is cut
+  off at `LIMIT`), what comes back is cut to ±`LIMIT` at each hidden layer, weights to ±`WEIGHT_LIMIT` after
+  each step.
+- Every sum of squares and the sum of their products are truncated once, which takes less than one unit of
+  2^-16 off; a unit is added, so the norm is never underestimated. 1 / sqrt is off by a relative
+  `_ROOT_ERROR` at most.
 - f δ is held with `_FINE` fractional bits, so an element is off by 2^-24 at most.
 
 C is lowered beforehand by what the last two can add: `_margin`.
@@ -19,7 +22,7 @@ C is lowered beforehand by what the last two can add: `_margin`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -86,7 +89,8 @@ class Layer:
     Attributes:
         linear: the module, with `weight` (out, in) and perhaps `bias` (out,).
         activation: a name of `ACTIVATIONS`, None after the last layer.
-        reach: no number that goes into the layer exceeds it in magnitude; the first layer's norm is `INPUT_NORM`.
+        reach: no number that goes into the layer exceeds it in magnitude; the first layer's norm is
+            `INPUT_NORM`.
     """
 
     linear: Any
@@ -99,15 +103,21 @@ class Layer:
         out, into = self.linear.weight.size()
         return int(out), int(into)
 
+    def score(self, x: SharedTensor) -> SharedTensor:
+        """x weights' + bias."""
+        bias = self.linear.held("bias")
+        z: SharedTensor = x.matmul(self.linear.weight.detach().t())
+        return z if bias is None else z + bias.detach()
+
 
 class Network:
     """Linear layers with elementwise activations between them, and the residual of a loss at the end."""
 
-    def __init__(self, module: Any, features: int, targets: int, clip: float) -> None:
-        """Of a module.
+    def __init__(self, parts: Sequence[Any], features: int, targets: int, clip: float) -> None:
+        """Of a model's modules.
 
         Args:
-            module: `crypten.nn.Linear`, or `Sequential` of `Linear` and of activations between them.
+            parts: `crypten.nn.Linear` with activations between two of them.
             features, targets: numbers of a row.
             clip: the largest norm of one row's gradient, from 2^-4 to 2^4.
 
@@ -116,17 +126,22 @@ class Network:
             UsageError: it does not fit the rows, is too wide, or the clip is out of range.
         """
         if not 2.0**-4 <= clip <= 2.0**4:
-            raise UsageError(f"max_grad_norm={clip}: for a network between 1/16 and 16; scale the loss's learning rate")
-        self.layers = _layers(module)
+            raise UsageError(f"max_grad_norm={clip}: for a network between 1/16 and 16")
+        self.layers = _layers(parts)
         sizes = [layer.sizes for layer in self.layers]
         if (sizes[0][1], sizes[-1][0]) != (features, targets):
             raise UsageError(
-                f"the model maps {sizes[0][1]} numbers to {sizes[-1][0]}, and a row has {features} and {targets}"
+                f"the model maps {sizes[0][1]} numbers to {sizes[-1][0]}; a row has {features} and {targets}"
             )
         inside = [INPUT_NORM**2 + 1, *(layer.reach**2 * layer.sizes[1] + 1 for layer in self.layers[1:])]
         back = [*(float(LIMIT**2 * out) for out, _ in sizes[:-1]), 2.0 * targets]
-        if max(*inside, *back) >= _LARGEST or sum(a * d for a, d in zip(inside, back, strict=True)) >= _LARGEST:
-            raise UsageError("the network is too wide for private training: norms of gradients would leave the ring")
+        if (
+            max(*inside, *back) >= _LARGEST
+            or sum(a * d for a, d in zip(inside, back, strict=True)) >= _LARGEST
+        ):
+            raise UsageError(
+                "the network is too wide for private training: norms of gradients would leave the ring"
+            )
         # |f δ| is off by 2^-24 for each element, times |a|; the root relatively.
         rounding = math.sqrt(sum(out * a for (out, _), a in zip(sizes, inside, strict=True))) * 2.0**-_FINE
         self.factor = (clip - rounding) / (1 + _ROOT_ERROR)
@@ -140,11 +155,15 @@ class Network:
     def parameters(self) -> list[Any]:
         """What `gradient` is the gradient of, in its order."""
         return [
-            one for layer in self.layers for one in (layer.linear.weight, layer.linear.held("bias")) if one is not None
+            one
+            for layer in self.layers
+            for one in (layer.linear.weight, layer.linear.held("bias"))
+            if one is not None
         ]
 
     def gradient(self, x: SharedTensor, y: SharedTensor, present: SharedTensor) -> SharedTensor:
-        """The sum over rows of clipped gradients, one after the other as `parameters`, with `BITS` fractional bits.
+        """The sum over rows of clipped gradients, one after the other as `parameters`, with `BITS`
+        fractional bits.
 
         Args:
             x: (n, features), of norms up to `INPUT_NORM`; n times the clip stays below 2^18.
@@ -153,15 +172,11 @@ class Network:
         """
         s = session.current()
         into, slopes = [x], []
-        for layer in self.layers:
-            z = into[-1].matmul(layer.linear.weight.detach().t())
-            bias = layer.linear.held("bias")
-            z = z if bias is None else z + bias.detach()
-            if layer.activation is None:
-                break
-            a, slope = ACTIVATIONS[layer.activation][0](z)
+        for layer in self.layers[:-1]:
+            a, slope = ACTIVATIONS[str(layer.activation)][0](layer.score(into[-1]))
             into.append(a)
             slopes.append(slope)
+        z = self.layers[-1].score(into[-1])
         guess = z.sigmoid() if y.size(1) == 1 else z.softmax(1)
         back = [guess - y]
         for layer, slope in zip(reversed(self.layers[1:]), reversed(slopes), strict=True):
@@ -171,7 +186,7 @@ class Network:
         (scaled,) = truncate(s, [(scaled, _FACTOR + FRACTIONAL_BITS - _FINE)])
         pieces = []
         for layer, a, delta in zip(
-            self.layers, into, scaled.split([one.size(1) for one in back], dim=1), strict=True
+            self.layers, into, torch.split(scaled, [one.size(1) for one in back], dim=1), strict=True
         ):
             pieces.append(product(s, Bilinear("matmul"), delta.t().contiguous(), a.operand).flatten())
             if layer.linear.held("bias") is not None:
@@ -179,12 +194,13 @@ class Network:
         return SharedTensor.of(torch.cat(pieces), BITS)
 
     def _factor(self, into: Sequence[SharedTensor], back: Sequence[SharedTensor]) -> torch.Tensor:
-        """min(1, C / norm) for each row, (n, 1), with `_FACTOR` fractional bits; never too large, as said above."""
+        """min(1, C / norm) for each row, (n, 1), with `_FACTOR` fractional bits, never too large."""
         s = session.current()
         first = s.rank == 0
         tensors = [*into, *back]
         squares = square(s, torch.cat([one.share for one in tensors], dim=1))
-        sums = torch.stack([one.sum(1) for one in squares.split([one.size(1) for one in tensors], dim=1)], dim=1)
+        pieces = torch.split(squares, [one.size(1) for one in tensors], dim=1)
+        sums = torch.stack([one.sum(1) for one in pieces], dim=1)
         (sums,) = truncate(s, [(sums, FRACTIONAL_BITS)])
         half = len(into)
         if first:
@@ -201,12 +217,25 @@ class Network:
         return scaled_inv_sqrt(s, norm, self.factor, _FACTOR)
 
 
-def _layers(module: Any) -> list[Layer]:
-    flat = list(_modules(module))
+def parts(module: Any) -> Iterator[Any]:
+    """The modules of a `Sequential` in order, or the module itself."""
+    if type(module).__name__ == "Sequential":
+        for one in module._modules.values():  # noqa: SLF001 - CrypTen has no public name for it
+            yield from parts(one)
+    else:
+        yield module
+
+
+def outputs(modules: Sequence[Any]) -> int:
+    """How many numbers a model gives of a row."""
+    return _layers(modules)[-1].sizes[0]
+
+
+def _layers(modules: Sequence[Any]) -> list[Layer]:
     layers: list[Layer] = []
     reach = INPUT_NORM
     linear = None
-    for one in [*flat, None]:
+    for one in [*modules, None]:
         name = type(one).__name__
         if linear is None and name == "Linear":
             linear = one
@@ -216,17 +245,9 @@ def _layers(module: Any) -> list[Layer]:
             layers.append(Layer(linear, name, reach))
             reach, linear = ACTIVATIONS[name][1], None
         else:
-            known = ", ".join(ACTIVATIONS)
+            what = "a model that ends with an activation" if one is None else name
             raise Unsupported(
-                f"private training of {name if one is not None else 'such a model'}: Linear layers with one activation "
-                f"between two of them ({known}), and none after the last"
+                f"private training of {what}: Linear layers, between two of them one activation "
+                f"({', '.join(ACTIVATIONS)}), and none after the last"
             )
     return layers
-
-
-def _modules(module: Any) -> Any:
-    if type(module).__name__ == "Sequential":
-        for one in module._modules.values():  # noqa: SLF001 - CrypTen has no public name for it
-            yield from _modules(one)
-    else:
-        yield module

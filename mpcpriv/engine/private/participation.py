@@ -48,7 +48,7 @@ def _divergence(p: float, q: float) -> float:
 
 
 def draw(rows: int, rate: float) -> np.ndarray:
-    """The rows that take part, at most `capacity`, int64 and increasing, from the operating system's coins."""
+    """The rows that take part, int64 and increasing, at most `capacity`; the coins are the system's."""
     if rate >= 1:
         return np.arange(rows)
     words = np.frombuffer(os.urandom(8 * rows), dtype=np.uint64)

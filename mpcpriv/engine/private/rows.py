@@ -61,6 +61,11 @@ class Shape:
     features: int
     targets: int
 
+    @property
+    def owners(self) -> int:
+        """How many parties have rows."""
+        return sum(1 for rows in self.rows if rows)
+
     def places(self, rate: float) -> tuple[int, ...]:
         """By rank, places in a batch."""
         return tuple(capacity(rows, rate) for rows in self.rows)
@@ -78,7 +83,9 @@ def read(data: Any, classes: int) -> tuple[np.ndarray, np.ndarray] | None:
     try:
         x, y = (as_tensor(one).to(torch.float64).numpy() for one in data)
     except (TypeError, ValueError) as error:
-        raise UsageError("data is (features, targets) of this party's rows, or None where it has none") from error
+        raise UsageError(
+            "data is (features, targets) of this party's rows, or None where it has none"
+        ) from error
     y = y.reshape(len(y), -1) if y.size or len(y) else np.zeros((0, classes))
     if x.ndim != 2 or y.shape != (len(x), classes):
         raise UsageError(
@@ -108,7 +115,9 @@ def meet(own: tuple[np.ndarray, np.ndarray] | None, classes: int) -> Shape:
     widths = {int(one[1]) for one in told if int(one[0])}
     if len(widths) != 1:
         raise UsageError(
-            f"the parties' rows have {sorted(widths)} features; all need the same" if widths else "nobody has a row"
+            f"the parties' rows have {sorted(widths)} features; all need the same"
+            if widths
+            else "nobody has a row"
         )
     return Shape(rows, widths.pop(), classes)
 
@@ -136,7 +145,7 @@ def batch(shape: Shape, own: Own, rate: float, widths: Sequence[int]) -> list[Sh
         elif rank == s.rank:
             mine = torch.zeros((places, sum(widths)), dtype=torch.int64)
         pieces.append(s.share_input(rank, (places, sum(widths)), mine))
-    return [SharedTensor.of(one.contiguous()) for one in torch.cat(pieces).split(list(widths), dim=1)]
+    return [SharedTensor.of(one.contiguous()) for one in torch.split(torch.cat(pieces), list(widths), dim=1)]
 
 
 def expected(shape: Shape, rate: float) -> float:
