@@ -16,7 +16,7 @@ from fractions import Fraction
 from typing import Any, Final, Literal
 
 from mpcpriv.errors import UsageError
-from mpcpriv.privacy import discrete, gaussian, subsampling
+from mpcpriv.privacy import analytic, discrete, subsampling
 from mpcpriv.privacy.loss import ORDERS, Loss
 
 EPSILON_MAX: Final = 1e4
@@ -34,7 +34,7 @@ def gaussian_multiplier(epsilon: float, delta: float) -> float:
     """
     _check_epsilon(epsilon)
     target = math.log(_check_delta(delta))
-    return _least(lambda multiplier: gaussian.log_delta(multiplier, epsilon) <= target)
+    return _least(lambda multiplier: analytic.log_delta(multiplier, epsilon) <= target)
 
 
 def gaussian_epsilon(multiplier: float, delta: float) -> float:
@@ -45,9 +45,9 @@ def gaussian_epsilon(multiplier: float, delta: float) -> float:
     """
     _check_multiplier(multiplier)
     target = math.log(_check_delta(delta))
-    if gaussian.log_delta(multiplier, 0.0) <= target:
+    if analytic.log_delta(multiplier, 0.0) <= target:
         return 0.0
-    return _least(lambda epsilon: gaussian.log_delta(multiplier, epsilon) <= target)
+    return _least(lambda epsilon: analytic.log_delta(multiplier, epsilon) <= target)
 
 
 def gaussian_delta(multiplier: float, epsilon: float) -> float:
@@ -59,7 +59,7 @@ def gaussian_delta(multiplier: float, epsilon: float) -> float:
     _check_multiplier(multiplier)
     if not 0 <= epsilon < math.inf:
         raise UsageError(f"epsilon is {epsilon!r}: give a finite number of at least 0")
-    return max(math.exp(gaussian.log_delta(multiplier, epsilon)), _SMALLEST)
+    return max(math.exp(analytic.log_delta(multiplier, epsilon)), _SMALLEST)
 
 
 def training_loss(multiplier: float, rate: float, steps: int) -> Loss:

@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from mpcpriv.privacy import gaussian
+from mpcpriv.privacy import analytic
 
 Floats = npt.NDArray[np.float64]
 
@@ -38,7 +38,7 @@ def log_delta_gaussian(variance: float, sensitivity: int, epsilon: float) -> flo
         steep = 1 / (math.e * start) if start > 0 else 1 - start
         peak = -(max(start, 0.0) ** 2) / 2 + math.log(min(1.0, steep / multiplier))
         log_sum = np.logaddexp(
-            gaussian.log_delta(multiplier, epsilon), peak - math.log(deviation * math.sqrt(2 * math.pi))
+            analytic.log_delta(multiplier, epsilon), peak - math.log(deviation * math.sqrt(2 * math.pi))
         )
     else:
         first = max(math.ceil(start * deviation), math.floor(-_REACH * deviation))

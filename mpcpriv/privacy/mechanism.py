@@ -13,7 +13,7 @@ from fractions import Fraction
 from typing import Final, Literal
 
 from mpcpriv.errors import RangeError, UsageError
-from mpcpriv.privacy.accounting import discrete_sum_rho, gaussian_multiplier
+from mpcpriv.privacy.accounting import EPSILON_MAX, discrete_sum_rho, gaussian_multiplier
 from mpcpriv.privacy.loss import Loss
 from mpcpriv.privacy.noise import SCALE_LIMIT, Drawn, discrete_gaussian, discrete_laplace
 
@@ -21,9 +21,6 @@ Kind = Literal["discrete-gaussian", "discrete-laplace"]
 
 SIGMA_FLOOR: Final = 2
 """The least σ of one party in grid units: below it the sum of discrete Gaussians is too unlike one."""
-
-EPSILON_LIMIT: Final = 1000.0
-"""No larger ε is taken: it would promise nothing, and is a mistake."""
 
 
 @dataclass(frozen=True)
@@ -115,8 +112,8 @@ class Noise:
     def share(self, size: int) -> Drawn:
         """This party's own noise for a vector of this size: fresh at each call, to be added once."""
         if self.kind == "discrete-gaussian":
-            return discrete_gaussian(_root_up(self.scale), size)
-        return discrete_laplace(_up(self.scale), size)
+            return discrete_gaussian(root_up(self.scale), size)
+        return discrete_laplace(rounded_up(self.scale), size)
 
     def loss(self, sensitivity: Sensitivity, dimension: int) -> Loss:
         """What a release of this many numbers costs with it.
@@ -127,7 +124,7 @@ class Noise:
         """
         if self.kind == "discrete-gaussian":
             return Loss.zcdp(_sum_rho(self, sensitivity, dimension))
-        return Loss.pure_dp(_up(sensitivity.l1 / self.scale))
+        return Loss.pure_dp(rounded_up(sensitivity.l1 / self.scale))
 
 
 def calibrate(
@@ -145,7 +142,7 @@ def calibrate(
         kind: a discrete Gaussian: σ is the multiplier of `gaussian_multiplier` times the L2 sensitivity, over
             the honest parties together, and larger where the bound for their sum needs it. Discrete
             Laplace: b is the L1 sensitivity over epsilon, at every party; delta plays no part.
-        epsilon: above 0, at most `EPSILON_LIMIT`.
+        epsilon: above 0, at most `EPSILON_MAX`.
         delta: above 0 and below 1; for discrete Laplace 0 does.
         sensitivity: of the vector.
         dimension: how many numbers are released.
@@ -160,12 +157,12 @@ def calibrate(
         raise UsageError(f"noise: a release of {dimension} numbers; give at least 1")
     if kind == "discrete-laplace":
         least = sensitivity.l1 / Fraction(epsilon)
-        return Noise(kind, Fraction(_up(_fitting(least, Fraction(SCALE_LIMIT)))), parties, collusion)
+        return Noise(kind, Fraction(rounded_up(_fitting(least, Fraction(SCALE_LIMIT)))), parties, collusion)
     multiplier = gaussian_multiplier(epsilon, delta)
     rho = _rho(multiplier)
     honest = max(parties - collusion, 1)
     least = Fraction(multiplier) ** 2 * sensitivity.l2_squared / honest
-    sigma = _root_up(_fitting(least, Fraction(SCALE_LIMIT) ** 2))
+    sigma = root_up(_fitting(least, Fraction(SCALE_LIMIT) ** 2))
     step = 2.0**-52
     while True:
         # σ is a float, so that what is drawn is what is accounted for.
@@ -200,8 +197,8 @@ def _sum_rho(noise: Noise, sensitivity: Sensitivity, dimension: int) -> float:
 def _check(kind: Kind, epsilon: float, delta: float) -> None:
     if kind not in ("discrete-gaussian", "discrete-laplace"):
         raise UsageError(f"noise: {kind!r} is none of discrete-gaussian, discrete-laplace")
-    if not 0 < epsilon <= EPSILON_LIMIT:
-        raise UsageError(f"epsilon: {epsilon!r}; give a number above 0, at most {EPSILON_LIMIT:g}")
+    if not 0 < epsilon <= EPSILON_MAX:
+        raise UsageError(f"epsilon: {epsilon!r}; give a number above 0, at most {EPSILON_MAX:g}")
     if not 0 <= delta < 1 or (delta == 0 and kind == "discrete-gaussian"):
         raise UsageError(f"delta: {delta!r}; give a number above 0 and below 1, or 0 for discrete-laplace")
 
@@ -211,13 +208,13 @@ def _fitting(scale: Fraction, limit: Fraction) -> Fraction:
     return min(scale, limit * 2)
 
 
-def _up(value: Fraction) -> float:
+def rounded_up(value: Fraction) -> float:
     """The least float that is not below."""
     near = float(value)
     return near if Fraction(near) >= value else math.nextafter(near, math.inf)
 
 
-def _root_up(value: Fraction) -> float:
+def root_up(value: Fraction) -> float:
     """The least float whose square is not below."""
     root = math.sqrt(value)
     while Fraction(root) ** 2 < value:

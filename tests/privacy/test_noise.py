@@ -57,6 +57,6 @@ def test_the_noise_that_is_drawn_is_not_less_than_what_is_accounted_for() -> Non
     from mpcpriv.privacy import mechanism
 
     for scale in (Fraction(5), Fraction(37, 3), Fraction(10**30 + 1, 7)):
-        sigma, b = mechanism._root_up(scale), mechanism._up(scale)
+        sigma, b = mechanism.root_up(scale), mechanism.rounded_up(scale)
         assert Fraction(sigma) ** 2 >= scale > Fraction(np.nextafter(sigma, 0).item()) ** 2
         assert Fraction(b) >= scale > Fraction(np.nextafter(b, 0).item())
