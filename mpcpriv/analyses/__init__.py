@@ -4,7 +4,7 @@
 shared table that they compute on. Nothing here opens a value: `mpcpriv.release` does.
 """
 
-from mpcpriv.analyses.analysis import Analysis, Context, Output, Outputs
+from mpcpriv.analyses.analysis import Analysis, Context, Output, Outputs, Private
 from mpcpriv.analyses.registry import GROUP, digest, find, installed
 
-__all__ = ["GROUP", "Analysis", "Context", "Output", "Outputs", "digest", "find", "installed"]
+__all__ = ["GROUP", "Analysis", "Context", "Output", "Outputs", "Private", "digest", "find", "installed"]

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from mpcpriv.documents import Document
     from mpcpriv.engine.tensor import SharedTensor
     from mpcpriv.job.model import Job
+    from mpcpriv.privacy.mechanism import Noise
+    from mpcpriv.privacy.training import Composition
 
 Plain = int | float | str | list[int] | list[float] | list[str]
 """What a result is made of."""
@@ -26,11 +28,13 @@ class Context:
         parties: the computing parties, by rank.
         rank: this party's.
         steps: `mpcpriv.steps`: 0 .. n - 1, for a loop that all parties run alike.
+        noise: what each party adds in each step of an analysis that declares its `composition`; else None.
     """
 
     parties: tuple[str, ...]
     rank: int
     steps: Callable[[int, str], Iterator[int]]
+    noise: Noise | None = None
 
 
 @dataclass(frozen=True)
@@ -86,4 +90,16 @@ class Analysis(Protocol):
         Raises:
             UsageError: the inputs are not such as it needs; raised before anything is sent.
             RangeError: within the agreed bounds, a value could leave the ring.
+        """
+
+
+class Private(Analysis, Protocol):
+    """An analysis that adds the noise itself, in several steps: what it returns is private already."""
+
+    def composition(self, parameters: Any, rows: int) -> Composition:
+        """How its steps add up; `Context.noise` is chosen by it.
+
+        Args:
+            parameters: an instance of `parameters`.
+            rows: of all data sets together.
         """

@@ -15,10 +15,9 @@ import torch
 from pydantic import Field
 
 from mpcpriv.analyses.analysis import Context, Output, Outputs
-from mpcpriv.analyses.table import Column, Table, together
+from mpcpriv.analyses.table import Table, roles, together
 from mpcpriv.documents import Document
 from mpcpriv.engine.tensor import SharedTensor
-from mpcpriv.errors import UsageError
 from mpcpriv.job.model import Column as ColumnName
 from mpcpriv.job.model import Job
 
@@ -177,7 +176,7 @@ parameters = { target = "ill", steps = 10, penalty = 1.0 }
     def run(self, ctx: Context, inputs: Mapping[str, Table], parameters: Parameters) -> Outputs:
         """See `Analysis.run`."""
         table, _ = together(inputs)
-        target, features = _roles(table, parameters.target)
+        target, features = roles(table, parameters.target, self.name)
         centre = np.array([column.scale.centre for column in features])
         unit = np.array([column.scale.unit for column in features])
         x, mean, per_spread = standardise(SharedTensor.stack([one.shared for one in features], dim=1))
@@ -195,27 +194,6 @@ parameters = { target = "ill", steps = 10, penalty = 1.0 }
             "iterations": parameters.steps,
             "converged": Output(converged, lambda opened: int(opened[0])),
         }
-
-
-def _roles(table: Table, name: str) -> tuple[Column, list[Column]]:
-    """The target and the features."""
-    if name not in table.columns:
-        raise UsageError(
-            f"logistic-regression: target {name!r} is none of the columns {', '.join(table.columns)}"
-        )
-    target = table.columns[name]
-    two = target.terms.type == "category" and len(target.terms.categories or []) == 2
-    if target.terms.type != "boolean" and not two:
-        raise UsageError(f"logistic-regression: target {name!r} must be a boolean, or a category of two")
-    features = [column for other, column in table.columns.items() if other != name]
-    for column in features:
-        if column.terms.type == "category":
-            raise UsageError(
-                f"logistic-regression: column {column.terms.name!r} is a category; give a boolean for each"
-            )
-    if not features:
-        raise UsageError("logistic-regression: there is no column but the target; name features, too")
-    return target, features
 
 
 ANALYSIS: Final = LogisticRegression()

@@ -21,6 +21,7 @@ _HOME: Final = "mpcpriv.analyses"
 _OWN: Final = {
     "count-and-mean": f"{_HOME}.count_and_mean:ANALYSIS",
     "logistic-regression": f"{_HOME}.logistic_regression:ANALYSIS",
+    "private-logistic-regression": f"{_HOME}.private_logistic_regression:ANALYSIS",
 }
 
 

@@ -118,6 +118,33 @@ def together(inputs: Mapping[str, Table]) -> tuple[Table, Split]:
     return Table(first.rows, first.unit, columns), "columns split"
 
 
+def roles(table: Table, name: str, analysis: str) -> tuple[Column, list[Column]]:
+    """What is to be predicted, a yes or no, and by what.
+
+    Args:
+        name: of the target; all other columns are features.
+        analysis: that asks, for its errors.
+
+    Raises:
+        UsageError: the target is no boolean and no category of two, or a feature is a category.
+    """
+    if name not in table.columns:
+        raise UsageError(f"{analysis}: target {name!r} is none of the columns {', '.join(table.columns)}")
+    target = table.columns[name]
+    two = target.terms.type == "category" and len(target.terms.categories or []) == 2
+    if target.terms.type != "boolean" and not two:
+        raise UsageError(f"{analysis}: target {name!r} must be a boolean, or a category of two")
+    features = [column for other, column in table.columns.items() if other != name]
+    for column in features:
+        if column.terms.type == "category":
+            raise UsageError(
+                f"{analysis}: column {column.terms.name!r} is a category; give a boolean for each"
+            )
+    if not features:
+        raise UsageError(f"{analysis}: there is no column but the target; name features, too")
+    return target, features
+
+
 def _below(name: str, columns: Sequence[Column]) -> Column:
     """One column of all."""
     terms = columns[0].terms

@@ -17,7 +17,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Any, Final
 
 import crypten
@@ -34,18 +33,15 @@ from mpcpriv.engine.private.network import INPUT_NORM, WEIGHT_LIMIT, Network
 from mpcpriv.engine.private.participation import overflow
 from mpcpriv.engine.tensor import SharedTensor
 from mpcpriv.errors import Unsupported, UsageError
-from mpcpriv.privacy.accounting import training_loss, training_multiplier
+from mpcpriv.privacy.accounting import training_loss
 from mpcpriv.privacy.loss import ORDERS, Loss
-from mpcpriv.privacy.mechanism import Noise
+from mpcpriv.privacy.training import Composition
 
 Batch = tuple[SharedTensor, ...]
 _TAIL: Final = 16.0
 """Standard deviations that no noise exceeds, but with a chance below 2^-180."""
 _ROOM: Final = 2.0**17
 """Sums of gradients stay below it: they have 32 fractional bits, and a factor of 12 is to come."""
-_UNLIKE: Final = 256
-"""Least σ of a party's noise in units of the grid: the sum of such discrete Gaussians differs from one by
-less than e^-640000, and its divergences on a sample are not above the continuous one's."""
 
 
 class _Logistic:
@@ -265,8 +261,9 @@ class PrivacyEngine:
         rare = overflow(shape.owners * steps, rate)
         if rare >= target_delta / 10:
             raise UsageError(f"target_delta={target_delta}: at least {10 * rare:.1g} for so many steps")
-        multiplier = training_multiplier(target_epsilon, target_delta - 2 * rare, rate, steps)
-        noise = self._noise(multiplier, model.sensitivity)
+        composition = Composition(rate, steps, model.sensitivity)
+        multiplier = composition.multiplier(target_epsilon, target_delta - 2 * rare)
+        noise = composition.noise(multiplier, session.current().size, self._collusion)
         largest = (
             sum(shape.places(rate)) * max_grad_norm + _TAIL * math.sqrt(noise.variance) / 2.0**model.bits
         )
@@ -282,13 +279,6 @@ class PrivacyEngine:
         plan = _Plan(model, shape, prepared, rate, steps, multiplier, Ahead(noise, size, steps))
         self._plan = plan
         return module, PrivateOptimizer(optimizer, plan), PrivateLoader(plan)
-
-    def _noise(self, multiplier: float, sensitivity: int) -> Noise:
-        parties = session.current().size
-        scale = Fraction(multiplier) ** 2 * sensitivity**2 / (parties - self._collusion)
-        if scale < _UNLIKE**2:
-            raise UsageError("the noise would be less than the grid can show: ask for less epsilon")
-        return Noise("discrete-gaussian", scale, parties, self._collusion)
 
     def loss(self) -> Loss:
         """What the steps that were taken have cost."""
