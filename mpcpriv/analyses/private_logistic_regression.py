@@ -51,11 +51,12 @@ class PrivateLogisticRegression:
     name: Final = "private-logistic-regression"
     title: Final = "a logistic regression of one column on all others, with differential privacy"
     text: Final = (
-        "Gradient descent on the mean log-loss over all rows, without a penalty, from weights of 0. Features are "
-        "scaled to [-1, 1] by their agreed bounds, so bounds should be no wider than needed. The gradient of "
-        "each row is clipped to a norm of `clip`, and every party adds noise of its own to their sum in each "
-        "step, before anything else is done with it (Abadi et al., CCS 2016). Nothing but the last weights is "
-        "opened. Choose steps, learning rate and clip without looking at the data; about 30 steps do."
+        "Gradient descent on the mean log-loss over all rows, without a penalty, from weights of 0. "
+        "Features are scaled to [-1, 1] by their agreed bounds, so bounds should be no wider than needed. "
+        "The gradient of each row is clipped to a norm of `clip`, and every party adds noise of its own "
+        "to their sum in each step, before anything else is done with it (Abadi et al., CCS 2016). "
+        "Nothing but the last weights is opened. Choose steps, learning rate and clip without looking at "
+        "the data; about 30 steps do."
     )
     parameters: Final = Parameters
     example: Final = """\

@@ -13,9 +13,9 @@ from mpcpriv.privacy.mechanism import Noise
 
 LEAST: Final = 256
 """Of a party's σ, in units of the grid. From there on the sum of discrete Gaussians is one but for a factor
-within 1e-300000 of 1 (Kairouz, Liu and Steinke, ICML 2021, Lemma 12), and the divergences of a discrete
-Gaussian are not above those of the continuous one (Canonne, Kamath and Steinke, NeurIPS 2020, Theorem
-4)."""
+within 1e-300000 of 1 (Kairouz, Liu and Steinke, ICML 2021, Lemma 12), and by the same summation formula of
+Poisson's no moment of a likelihood ratio is further from the continuous Gaussian's: less than losses are
+rounded up by."""
 
 
 @dataclass(frozen=True)

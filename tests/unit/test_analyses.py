@@ -36,7 +36,7 @@ def package(folder: Path, name: str = "hello", analysis: str = "hello") -> Path:
 
 def test_our_own() -> None:
     found = analyses.installed()
-    assert list(found) == ["count-and-mean", "logistic-regression"]
+    assert list(found) == ["count-and-mean", "logistic-regression", "private-logistic-regression"]
     for name, code in found.items():
         analysis = analyses.find(name)
         assert (analysis.name, analyses.digest(name)) == (name, code)

@@ -16,7 +16,7 @@ import torch
 
 from mpcpriv.engine import session
 from mpcpriv.engine.encoding import FRACTIONAL_BITS
-from mpcpriv.engine.private.rows import clipped
+from mpcpriv.engine.private.rows import clipped, directed
 from mpcpriv.engine.protocol.elementary import scaled_inv_sqrt
 from mpcpriv.engine.protocol.multiply import product
 from mpcpriv.engine.protocol.truncate import truncate
@@ -48,9 +48,9 @@ class Rows:
 def prepared(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """What an owner shares of its rows: direction, length and target side by side, on the grid."""
     x = np.concatenate([x, np.ones((len(x), 1))], axis=1)
-    largest = np.abs(x).max(axis=1, initial=1.0, keepdims=True)
-    length = np.minimum(largest * np.linalg.norm(x / largest, axis=1, keepdims=True), LONGEST)
-    unit = clipped(x / largest * (2.0 / np.linalg.norm(x / largest, axis=1, keepdims=True)), 1.0)
+    direction, length = directed(x)
+    # Twice as long as it may be, and so cut to that: rounding leaves none longer.
+    unit, length = clipped(2 * direction, 1.0), np.minimum(length, LONGEST)
     rest = np.concatenate([length, y], axis=1) * float(1 << FRACTIONAL_BITS)
     return np.concatenate([unit, np.rint(rest).astype(np.int64)], axis=1)
 

@@ -24,14 +24,23 @@ def clipped(rows: np.ndarray, norm: float) -> np.ndarray:
         rows: (n, d), finite float64.
         norm: at least 2^-10.
     """
-    largest = np.maximum(np.abs(rows).max(axis=1, initial=0.0, keepdims=True), np.finfo(np.float64).tiny)
-    lengths = largest * np.linalg.norm(rows / largest, axis=1, keepdims=True)
+    directions, lengths = directed(rows)
     # Rounding of float64 is far below the part in 2^40 that is left free.
     free = norm * (1 - 2.0**-40)
-    scaled = np.where(lengths > free, rows / largest * (free / (lengths / largest)), rows)
+    scaled = np.where(lengths > free, directions * free, rows)
     # Towards zero: no row grows.
     found: np.ndarray = np.trunc(scaled * float(1 << FRACTIONAL_BITS)).astype(np.int64)
     return found
+
+
+def directed(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Finite rows (n, d) as directions of norm 1, or 0, and lengths (n, 1), infinite where float64 ends."""
+    largest = np.abs(rows).max(axis=1, initial=0.0, keepdims=True)
+    largest[largest == 0] = 1.0
+    sizes = np.linalg.norm(rows / largest, axis=1, keepdims=True)  # 0, or from 1 on
+    with np.errstate(over="ignore"):
+        lengths = largest * sizes
+    return rows / largest / np.maximum(sizes, 1.0), lengths
 
 
 @dataclass(frozen=True)
