@@ -92,7 +92,7 @@ def training_epsilon(multiplier: float, rate: float, steps: int, delta: float) -
     charged = training_loss(multiplier, rate, steps).epsilon(_check_delta(delta))
     if charged == 0 or rate == 0 or steps == 0 or delta <= 2 * _CONVOLVED:
         return charged
-    distribution = _loss_distribution(multiplier, rate).self_compose(steps)
+    distribution = _loss_distribution(multiplier, rate, min(charged, 10.0) / 10_000).self_compose(steps)
     return min(charged, float(distribution.get_epsilon_for_delta(delta - _CONVOLVED)))
 
 
@@ -280,14 +280,16 @@ def _apart(variance: Fraction, honest: int) -> float:
     return 10 * sum(terms)
 
 
-def _loss_distribution(multiplier: float, rate: float) -> Any:
+def _loss_distribution(multiplier: float, rate: float, interval: float) -> Any:
     try:
         from dp_accounting.pld import privacy_loss_distribution
     except ImportError:
         raise UsageError(
             "the tight ε of a training needs the extra `accounting`: pip install 'mpcpriv[accounting]'"
         ) from None
-    return privacy_loss_distribution.from_gaussian_mechanism(multiplier, sampling_prob=rate)
+    return privacy_loss_distribution.from_gaussian_mechanism(
+        multiplier, sampling_prob=rate, value_discretization_interval=interval
+    )
 
 
 def _check_epsilon(epsilon: float) -> None:

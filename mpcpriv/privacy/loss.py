@@ -16,13 +16,17 @@ from fractions import Fraction
 from typing import Any, Final, Self
 
 ORDERS: Final[tuple[float, ...]] = (
-    *(1.125, 1.25, 1.375, 1.5, 1.625, 1.75, 1.875),
-    *(2.0, 2.25, 2.5, 2.75, 3.0, 3.25, 3.5, 3.75, 4.0, 4.5, 5.0, 5.5, 6.0, 6.5, 7.0, 7.5),
-    *(float(whole << doubled) for doubled in range(12) for whole in range(8, 16)),
+    *(1 + eighths / 8 for eighths in range(1, 24)),
+    *(quarters / 4 for quarters in range(16, 32)),
+    *(halves / 2 for halves in range(16, 32)),
+    *map(float, (*range(16, 64), *range(64, 128, 2), *range(128, 512, 4))),
+    *(float(sixteenths << doubled) for doubled in range(5, 11) for sixteenths in range(16, 32)),
 )
-"""Rényi orders: the best of them is within 1 % of the best of all for ε from 1e-3 up."""
+"""Rényi orders. The best of them is within 0.3 % of the best of all for Gaussian and Laplace noise; for steps
+on small samples, whose divergence rises steeply at some order, within 2 % for ε from 0.02 up."""
 
-UNIT: Final = Fraction(1, 1 << 40)
+_UNITS: Final = 1 << 40
+UNIT: Final = Fraction(1, _UNITS)
 """Of a divergence, in nats."""
 DELTA_UNIT: Final = Fraction(1, 1 << 100)
 """Of a probability of failure."""
@@ -140,11 +144,12 @@ class Loss:
         rest = Fraction(delta) - self.delta * DELTA_UNIT
         if rest < 0:
             return math.inf
-        found = math.inf if self.pure is None else float(self.pure * UNIT)
+        found = math.inf if self.pure is None else self.pure / _UNITS
         if rest > 0:
+            logarithm = math.log(rest)
             for order, divergence in zip(ORDERS, self.rdp, strict=True):
-                found = min(found, float(divergence * UNIT) + conversion(order, float(rest)))
-        return max(math.nextafter(found, math.inf), 0.0) if found > 0 else 0.0
+                found = min(found, divergence / _UNITS + _conversion(order, logarithm))
+        return math.nextafter(found, math.inf) if found > 0 else 0.0
 
     def to_json(self) -> dict[str, Any]:
         """What `from_json` reads; integers as text, since JSON's end at 2^53."""
@@ -185,15 +190,14 @@ class Allowance:
         return max(self.epsilon - spent.epsilon(self.delta), 0.0)
 
 
-def conversion(order: float, delta: float) -> float:
-    """What is added to the divergence at an order to have ε at delta, rounded up.
+def _conversion(order: float, log_delta: float) -> float:
+    """What is added to the divergence at an order to have ε at a δ, rounded up.
 
     Canonne, Kamath and Steinke, "The Discrete Gaussian for Differential Privacy", NeurIPS 2020,
     Proposition 12.
     """
-    less = math.log1p(-1 / order)
-    more = math.log(delta) / (order - 1), math.log(order) / (order - 1)
-    return less - sum(more) + 2.0**-50 * (abs(less) + sum(map(abs, more)))
+    terms = math.log1p(-1 / order), -log_delta / (order - 1), -math.log(order) / (order - 1)
+    return sum(terms) + 2.0**-50 * sum(map(abs, terms))
 
 
 def _of_two(order: float, gain: float, fall: float, likely: float) -> float:
