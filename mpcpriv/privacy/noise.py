@@ -7,7 +7,7 @@ rational number that the float is, and no other float takes part, so nothing lea
 entropy is OpenSSL's generator, which the operating system seeds, and which is seeded anew after a fork.
 
 How long a draw takes depends on its value, never on data: draw before the data are read. A core draws
-some 50,000 to 100,000 values a second. The first draw of a process loads OpenDP, which takes seconds.
+some 50,000 to 100,000 values a second.
 """
 
 from __future__ import annotations
@@ -47,10 +47,11 @@ def discrete_gaussian(sigma: float, size: int) -> Drawn:
         UsageError: the size is negative, or sigma not above 0.
         RangeError: sigma is above `SCALE_LIMIT`.
     """
-    dp = _opendp()
     _check(sigma, size)
-    space = dp.vector_domain(dp.atom_domain(T="i64")), dp.l2_distance(T="i64")
-    return _draw(dp.m.make_gaussian(*space, scale=sigma), size)
+    opendp = _opendp()
+    integers = opendp.domains.vector_domain(opendp.domains.atom_domain(T="i64"))
+    space = integers, opendp.metrics.l2_distance(T="i64")
+    return _draw(opendp.measurements.make_gaussian(*space, scale=sigma), size)
 
 
 def discrete_laplace(scale: float, size: int) -> Drawn:
@@ -64,23 +65,34 @@ def discrete_laplace(scale: float, size: int) -> Drawn:
         UsageError: the size is negative, or the scale not above 0.
         RangeError: the scale is above `SCALE_LIMIT`.
     """
-    dp = _opendp()
     _check(scale, size)
-    space = dp.vector_domain(dp.atom_domain(T="i64")), dp.l1_distance(T="i64")
-    return _draw(dp.m.make_laplace(*space, scale=scale), size)
+    opendp = _opendp()
+    integers = opendp.domains.vector_domain(opendp.domains.atom_domain(T="i64"))
+    space = integers, opendp.metrics.l1_distance(T="i64")
+    return _draw(opendp.measurements.make_laplace(*space, scale=scale), size)
 
 
-def choose(scores: list[float] | list[int], scale: float) -> int:
-    """The place of the largest of the scores plus independent exponential noise, by permute-and-flip.
+def noisy_maximum(scores: list[float] | list[int], scale: float, size: int) -> list[int]:
+    """Independent choices: the place of the largest of the scores plus exponential noise of this scale.
 
-    McKenna and Sheldon, "Permute-and-Flip", NeurIPS 2020; that it is report-noisy-max with exponential
-    noise: Ding et al., 2021. Scores and scale are taken as exactly the numbers that they are.
+    By permute-and-flip (McKenna and Sheldon, NeurIPS 2020), which is the same distribution (Ding et al., "The
+    Permute-and-Flip Mechanism is Identical to Report-Noisy-Max with Exponential Noise", 2021). Scores and
+    scale are taken as exactly the numbers that they are.
+
+    Args:
+        scores: of one type, finite; integers within 64 bits.
+        scale: finite, more than 0.
+        size: how many choices.
     """
-    dp = _opendp()
-    kind = "f64" if any(isinstance(one, float) for one in scores) else "i64"
-    atoms = dp.atom_domain(T=kind, nan=False) if kind == "f64" else dp.atom_domain(T=kind)
-    space = dp.vector_domain(atoms), dp.linf_distance(T=kind)
-    return int(dp.m.make_noisy_max(*space, dp.max_divergence(), scale=scale)(scores))
+    opendp = _opendp()
+    atoms = (
+        opendp.domains.atom_domain(T="i64")
+        if isinstance(scores[0], int)
+        else opendp.domains.atom_domain(T="f64", nan=False)
+    )
+    space = opendp.domains.vector_domain(atoms), opendp.metrics.linf_distance(T=atoms.carrier_type)
+    mechanism = opendp.measurements.make_noisy_max(*space, opendp.measures.max_divergence(), scale=scale)
+    return [int(mechanism(scores)) for _ in range(size)]
 
 
 def _check(scale: float, size: int) -> None:
@@ -93,10 +105,15 @@ def _check(scale: float, size: int) -> None:
 
 
 def _opendp() -> Any:
-    import opendp.prelude
+    # Not `opendp.prelude`: that loads pandas and scikit-learn where they are installed, seconds of it.
+    import opendp.domains
+    import opendp.measurements
+    import opendp.measures
+    import opendp.metrics
+    import opendp.mod
 
-    opendp.prelude.enable_features("contrib")
-    return opendp.prelude
+    opendp.mod.enable_features("contrib")
+    return opendp
 
 
 def _draw(mechanism: Any, size: int) -> Drawn:

@@ -11,7 +11,7 @@ from mpcpriv.errors import RangeError, UsageError
 from mpcpriv.privacy.accounting import EPSILON_MAX
 from mpcpriv.privacy.loss import Loss
 from mpcpriv.privacy.mechanism import rounded_up
-from mpcpriv.privacy.noise import choose
+from mpcpriv.privacy.noise import noisy_maximum
 from mpcpriv.privacy.released import NoisyChoice
 
 
@@ -44,4 +44,5 @@ def noisy_max(scores: ArrayLike, sensitivity: float, epsilon: float) -> NoisyCho
         scale = rounded_up(exact)
     except OverflowError:
         raise RangeError("scores: the noise for so small an epsilon is no float") from None
-    return NoisyChoice(choose(array.tolist(), scale), scale, epsilon, Loss.pure_dp(epsilon))
+    index = noisy_maximum(array.tolist(), scale, 1)[0]
+    return NoisyChoice(index, scale, epsilon, Loss.pure_dp(epsilon))

@@ -61,6 +61,8 @@ def gaussian(vector: ArrayLike, sensitivity: float, epsilon: float, delta: float
         UsageError: an argument is out of its range.
         RangeError: the noise does not fit 64 bits: epsilon is too small for so long a vector.
     """
+    if not 0 < delta < 1:
+        raise UsageError(f"delta: {delta!r}; give a number above 0 and below 1")
     numbers = _numbers(vector)
     root = math.isqrt(len(numbers) - 1) + 1
     grid = _grid(sensitivity, root, GAUSSIAN_BITS)
