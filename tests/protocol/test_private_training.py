@@ -57,7 +57,11 @@ class Silent(Ahead):
 
 @contextmanager
 def silence() -> Iterator[None]:
-    with mock.patch.object(engines, "Ahead", Silent):
+    # A fixed multiplier in the place of some seconds of calibration.
+    with (
+        mock.patch.object(engines, "Ahead", Silent),
+        mock.patch.object(engines.Composition, "multiplier", return_value=1.0),
+    ):
         yield
 
 
@@ -228,10 +232,11 @@ def test_a_plan_samples_nothing_and_counts_all() -> None:
             optimizer.step(batch)
         costs.append(s.cost.rounds - before)
 
-    with mock.patch.object(Noise, "share", side_effect=AssertionError("a plan drew noise")):
-        plan = mpcpriv.plan(program, 2)
-    costs.clear()
-    run(2, lambda s: program())
+    with mock.patch.object(engines.Composition, "multiplier", return_value=1.0):
+        with mock.patch.object(Noise, "share", side_effect=AssertionError("a plan drew noise")):
+            plan = mpcpriv.plan(program, 2)
+        costs.clear()
+        run(2, lambda s: program())
     assert [plan.rounds] * 2 == costs
 
 
