@@ -214,7 +214,7 @@ def measured(shares: bool) -> str:
                 for way in WAYS.values()
             ]
             if shares:
-                cells.append(float(np.mean([accuracy(on_shares(seen, told, epsilon)) for _ in range(3)])))
+                cells.append(float(np.mean([accuracy(on_shares(seen, told, epsilon)) for _ in range(4)])))
             figures = " | ".join(f"{cell:.3f}" for cell in cells)
             lines.append(f"| {title} ({len(one)}, {seen.shape[1]}) | {epsilon:g} | {best:.3f} | {figures} |")
             print(lines[-1], flush=True)
