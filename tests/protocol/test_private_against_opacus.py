@@ -80,12 +80,13 @@ def opacus(epsilon: float) -> list[float]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize("epsilon", [0.5, 1.0, 3.0, 8.0])
 def test_it_tells_as_much_as_opacus_on_the_pooled_rows(epsilon: float) -> None:
     """Both parties' noise is in ours, that of one in theirs: the price of trusting nobody else."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         theirs = np.mean(opacus(epsilon))
-    found = np.mean(run(2, ours, epsilon, seconds=110)[0])
+    found = np.mean(run(2, ours, epsilon, seconds=300)[0])
     print(f"epsilon {epsilon}: {found:.3f} on shares, {theirs:.3f} by Opacus")
-    assert found > theirs - (0.02 if epsilon >= 1 else 0.04)
+    assert found > theirs - 0.02

@@ -99,7 +99,7 @@ def test_without_noise_it_is_clipped_gradient_descent(
         return x
 
     monkeypatch.setattr(perturb.Ahead, "perturb", silent)
-    parameters = Parameters(target="benign", clip=0.5, steps=15)
+    parameters = Parameters(target="benign", clip=0.5, steps=15, learning_rate=2.0)
     found = run(n, trained, split, parameters, calibrated(parameters, n)[0])[0]
     assert found["features"] == [one.name for one in NUMBERS]
     assert (found["rows"], found["iterations"]) == (len(X), 15)
@@ -131,7 +131,7 @@ def test_its_noise_is_that_of_every_party_in_every_step() -> None:
 def test_it_tells_at_epsilon_3_nearly_as_much_as_without_noise() -> None:
     parameters = Parameters(target="benign")
     found = run(2, trained, "rows", parameters, calibrated(parameters, 2)[0])[0]["coefficients"]
-    expected = plain(parameters)
+    expected = plain(Parameters(target="benign", learning_rate=4.0))
     right, ideal = (((X @ w[:-1] + w[-1] > 0) == (Y > 0)).mean() for w in (found, expected))
     assert right > ideal - 0.05
 
