@@ -42,7 +42,7 @@ def test_our_own() -> None:
         assert (analysis.name, analyses.digest(name)) == (name, code)
         assert analysis.title
         assert f'analysis = "{name}"' in analysis.example
-    assert len(set(found.values())) == 2
+    assert len(set(found.values())) == 3
 
 
 def test_another_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
