@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from mpcpriv import engine
     from mpcpriv.client.connection import connect
     from mpcpriv.engine import plan, steps
+    from mpcpriv.engine.private import PrivacyEngine
     from mpcpriv.party.launch import PartyFailed, launch
 
 __version__ = "0.1.0"
@@ -54,6 +55,7 @@ __all__ = [
     "PeerGone",
     "PeerLate",
     "PeerRefused",
+    "PrivacyEngine",
     "RangeError",
     "Unsupported",
     "UsageError",
@@ -74,6 +76,10 @@ def __getattr__(name: str) -> object:
         return getattr(importlib.import_module("mpcpriv.engine"), name)
     if name in {"PartyFailed", "launch"}:
         return getattr(importlib.import_module("mpcpriv.party.launch"), name)
+    if name == "PrivacyEngine":
+        # It imports CrypTen, which must not come unmended.
+        importlib.import_module("mpcpriv.engine").activate()
+        return importlib.import_module("mpcpriv.engine.private").PrivacyEngine
     if name == "connect":
         return importlib.import_module("mpcpriv.client.connection").connect
     raise AttributeError(f"module 'mpcpriv' has no attribute {name!r}")

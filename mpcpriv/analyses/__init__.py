@@ -5,7 +5,16 @@
 `table.py` is the shared table that they compute on. Nothing here opens a value: `mpcpriv.release` does.
 """
 
-from mpcpriv.analyses.analysis import Analysis, Answer, Asked, Computed, Context, Opened, Private
+from mpcpriv.analyses.analysis import (
+    Analysis,
+    Answer,
+    Asked,
+    Computed,
+    Context,
+    Opened,
+    Perturbed,
+    Private,
+)
 from mpcpriv.analyses.registry import GROUP, digest, find, installed
 
 __all__ = [
@@ -16,6 +25,7 @@ __all__ = [
     "Computed",
     "Context",
     "Opened",
+    "Perturbed",
     "Private",
     "digest",
     "find",

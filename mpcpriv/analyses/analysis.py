@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from mpcpriv.documents import Document
     from mpcpriv.engine.tensor import SharedTensor
     from mpcpriv.job.model import Job
+    from mpcpriv.privacy.mechanism import Noise
+    from mpcpriv.privacy.training import Composition
 
 Plain = int | float | str | list[int] | list[float] | list[str]
 """What a result is made of."""
@@ -28,11 +30,13 @@ class Context:
         parties: the computing parties, by rank.
         rank: this party's.
         steps: `mpcpriv.steps`: 0 .. n - 1, for a loop that all parties run alike.
+        noise: what each party adds in each step of an analysis that is `Perturbed`; else None.
     """
 
     parties: tuple[str, ...]
     rank: int
     steps: Callable[[int, str], Iterator[int]]
+    noise: Noise | None = None
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,7 @@ Answer = Mapping[str, Plain]
 
 
 class Analysis(Protocol):
-    """A plug-in: `Computed`, `Private`, or both.
+    """A plug-in: `Computed`, `Private`, or both; or `Perturbed`.
 
     A daemon imports it to read results: what takes long to import (torch, the engine) is imported in `run`.
 
@@ -85,7 +89,7 @@ class Analysis(Protocol):
 
 @runtime_checkable
 class Computed(Analysis, Protocol):
-    """An analysis that computes on shares; its result is released without noise."""
+    """An analysis that computes on shares."""
 
     def run(self, ctx: Context, inputs: Mapping[str, Table], parameters: Any) -> Mapping[str, SharedTensor]:
         """Computes; all parties run it alike, and nothing is opened.
@@ -124,4 +128,19 @@ class Private(Analysis, Protocol):
 
         Raises:
             UsageError: of such inputs there is none.
+        """
+
+
+@runtime_checkable
+class Perturbed(Computed, Protocol):
+    """An analysis that adds noise in each of several steps: what `run` returns is private already.
+
+    It is not released without noise.
+    """
+
+    def composition(self, parameters: Any) -> Composition:
+        """How its steps add up; `Context.noise` is chosen by it.
+
+        Args:
+            parameters: an instance of `parameters`.
         """

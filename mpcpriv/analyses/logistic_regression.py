@@ -13,12 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import numpy as np
 from pydantic import Field
 
-from mpcpriv.agreement.model import ColumnTerms
 from mpcpriv.analyses.analysis import Answer, Asked, Context, Opened
-from mpcpriv.analyses.outline import together
+from mpcpriv.analyses.outline import roles, together
 from mpcpriv.data.scale import Scale
 from mpcpriv.documents import Document
-from mpcpriv.errors import UsageError
 from mpcpriv.job.model import Column as ColumnName
 from mpcpriv.job.model import Job
 
@@ -191,7 +189,8 @@ parameters = { target = "ill", steps = 10, penalty = 1.0 }
         from mpcpriv.analyses.table import together as put_together
         from mpcpriv.engine.tensor import SharedTensor
 
-        _roles(together({name: one.outline for name, one in inputs.items()})[0].columns, parameters.target)
+        whole, _ = together({name: one.outline for name, one in inputs.items()})
+        roles(whole.columns, parameters.target, self.name)
         columns = dict(put_together(inputs)[0].columns)
         target = columns.pop(parameters.target)
         x, mean, per_spread = standardise(SharedTensor.stack([one.shared for one in columns.values()], dim=1))
@@ -201,7 +200,7 @@ parameters = { target = "ill", steps = 10, penalty = 1.0 }
     def read(self, asked: Asked, opened: Opened) -> Answer:
         """See `Analysis.read`."""
         whole, _ = together(asked.tables)
-        features = _roles(whole.columns, asked.parameters.target)
+        features = roles(whole.columns, asked.parameters.target, self.name)
         scales = [Scale.of(column) for column in features.values()]
         centre, unit = np.array([one.centre for one in scales]), np.array([one.unit for one in scales])
         coefficients = opened["model"][:-1] / unit
@@ -213,25 +212,6 @@ parameters = { target = "ill", steps = 10, penalty = 1.0 }
             "iterations": asked.parameters.steps,
             "converged": int(opened["converged"][0]),
         }
-
-
-def _roles(columns: Mapping[str, ColumnTerms], name: str) -> dict[str, ColumnTerms]:
-    """The features, where the target can be one."""
-    if name not in columns:
-        raise UsageError(f"logistic-regression: target {name!r} is none of the columns {', '.join(columns)}")
-    target = columns[name]
-    two = target.type == "category" and len(target.categories or []) == 2
-    if target.type != "boolean" and not two:
-        raise UsageError(f"logistic-regression: target {name!r} must be a boolean, or a category of two")
-    features = {other: column for other, column in columns.items() if other != name}
-    for feature, column in features.items():
-        if column.type == "category":
-            raise UsageError(
-                f"logistic-regression: column {feature!r} is a category; give a boolean for each"
-            )
-    if not features:
-        raise UsageError("logistic-regression: there is no column but the target; name features, too")
-    return features
 
 
 ANALYSIS: Final = LogisticRegression()

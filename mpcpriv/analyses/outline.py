@@ -77,6 +77,35 @@ def together(tables: Mapping[str, Outline]) -> tuple[Outline, Split]:
     return Outline(first.rows, first.unit, columns), "columns split"
 
 
+def roles(columns: Mapping[str, ColumnTerms], name: str, analysis: str) -> dict[str, ColumnTerms]:
+    """By what a column is to be predicted, which is a yes or no.
+
+    Args:
+        columns: all of them.
+        name: of the target; all others are features.
+        analysis: that asks, for its errors.
+
+    Returns:
+        the features.
+
+    Raises:
+        UsageError: the target is no boolean and no category of two, or a feature is a category.
+    """
+    if name not in columns:
+        raise UsageError(f"{analysis}: target {name!r} is none of the columns {', '.join(columns)}")
+    target = columns[name]
+    two = target.type == "category" and len(target.categories or []) == 2
+    if target.type != "boolean" and not two:
+        raise UsageError(f"{analysis}: target {name!r} must be a boolean, or a category of two")
+    features = {other: column for other, column in columns.items() if other != name}
+    for feature, column in features.items():
+        if column.type == "category":
+            raise UsageError(f"{analysis}: column {feature!r} is a category; give a boolean for each")
+    if not features:
+        raise UsageError(f"{analysis}: there is no column but the target; name features, too")
+    return features
+
+
 def _alike(name: str, columns: Sequence[ColumnTerms]) -> None:
     terms = columns[0]
     for other in columns[1:]:

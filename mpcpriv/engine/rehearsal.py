@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
+import numpy as np
 import torch
 
 from mpcpriv.engine.correlation.base import Correlation, Group, owner
@@ -106,6 +107,10 @@ class Rehearsal(Session):
 
     def private_bits(self, shape: tuple[int, ...]) -> torch.Tensor:
         return torch.zeros(shape, dtype=torch.int8)
+
+    def private_integers(self, draw: Callable[[int], np.ndarray], size: int) -> torch.Tensor:
+        del draw
+        return torch.zeros(size, dtype=torch.int64)
 
     def open_to(
         self, operation: str, share: torch.Tensor, recipients: list[int], group: Group = "sum"

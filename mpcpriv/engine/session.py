@@ -11,10 +11,11 @@ import os
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 
 from mpcpriv.engine.correlation.base import Group, Slot
@@ -142,6 +143,10 @@ class Session:
         """Uniform int8 that only this party knows."""
         self._private_index += 1
         return self._private.stream(self._private_index).tensor(shape, torch.int8)
+
+    def private_integers(self, draw: Callable[[int], np.ndarray], size: int) -> torch.Tensor:
+        """int64 (size,) that only this party knows, from a sampler of its own."""
+        return torch.from_numpy(np.array(draw(size), dtype=np.int64, subok=False))
 
     def encoded(self, value: object, within: Interval | None = None) -> torch.Tensor:
         """This party's own input as ring elements.

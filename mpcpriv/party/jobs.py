@@ -221,6 +221,7 @@ def _computed(
     """This party's shares of what the analysis computes, and their fractional bits."""
     from mpcpriv.analyses.table import share
     from mpcpriv.engine import steps
+    from mpcpriv.release import noise_of_steps
 
     datasets = {one.name: one for one in admitted.agreement.datasets}
     inputs = {
@@ -233,7 +234,8 @@ def _computed(
         )
         for one in admitted.job.inputs
     }
-    context = analyses.Context(tuple(admitted.parties), session.rank, steps)
+    noise = noise_of_steps(admitted, analysis) if isinstance(analysis, analyses.Perturbed) else None
+    context = analyses.Context(tuple(admitted.parties), session.rank, steps, noise)
     session.sealed = True
     outputs = analysis.run(context, inputs, public.parameters)
     session.sealed = False

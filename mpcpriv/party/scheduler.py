@@ -177,7 +177,7 @@ class Scheduler:
         if job.release.epsilon is None or self._party.name not in agreement.parties():
             return []
         try:
-            costs = charges(agreement, job, now)
+            costs = charges(agreement, job, analyses.find(job.analysis), now)
         except UsageError as error:
             return [str(error)]
         return self._state.ledger.reserve(stored.digest, agreement.id, costs, now)

@@ -10,7 +10,7 @@ Here is what each step decides; `mpcpriv.party` makes it durable, in this order:
 commit to their shares, each with the debit that pays for it, and only then does any of them send its share.
 """
 
-from mpcpriv.release.noise import noise_for
+from mpcpriv.release.noise import noise_for, noise_of_steps
 from mpcpriv.release.price import charges, price
 from mpcpriv.release.result import Result, read_result
 from mpcpriv.release.rules import check
@@ -23,6 +23,7 @@ __all__ = [
     "charges",
     "check",
     "noise_for",
+    "noise_of_steps",
     "price",
     "read_result",
     "seal",

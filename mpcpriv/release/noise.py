@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from mpcpriv.agreement.admit import AdmittedJob
+from mpcpriv.analyses.analysis import Perturbed
 from mpcpriv.analyses.query import Query
 from mpcpriv.errors import UsageError
 from mpcpriv.privacy.mechanism import Noise, calibrate
+from mpcpriv.release.price import composition
 
 
 def noise_for(admitted: AdmittedJob, query: Query) -> Noise | None:
@@ -29,6 +31,20 @@ def noise_for(admitted: AdmittedJob, query: Query) -> Noise | None:
         len(admitted.parties),
         collusion(admitted),
     )
+
+
+def noise_of_steps(admitted: AdmittedJob, analysis: Perturbed) -> Noise | None:
+    """What each computing party adds in each step; None for a release without noise.
+
+    Raises:
+        UsageError: see `composition`; or the noise is too little for the grid.
+    """
+    asked = admitted.job.release
+    if asked.epsilon is None:
+        return None
+    steps = composition(admitted.agreement, admitted.job, analysis)
+    multiplier = steps.multiplier(asked.epsilon, asked.delta or 0.0)
+    return steps.noise(multiplier, len(admitted.parties), collusion(admitted))
 
 
 def collusion(admitted: AdmittedJob) -> int:

@@ -12,12 +12,13 @@ import numpy as np
 import rfc8785
 
 from mpcpriv.agreement.admit import AdmittedJob
-from mpcpriv.analyses.analysis import Analysis, Answer, Asked, Computed, Private
+from mpcpriv.analyses.analysis import Analysis, Answer, Asked, Computed, Perturbed, Private
 from mpcpriv.analyses.outline import Outline, together
-from mpcpriv.analyses.query import Noised, Query
+from mpcpriv.analyses.query import Noised
 from mpcpriv.errors import UsageError
 from mpcpriv.privacy.mechanism import Noise
-from mpcpriv.release.noise import collusion, noise_for
+from mpcpriv.release.noise import collusion, noise_for, noise_of_steps
+from mpcpriv.release.price import composition
 from mpcpriv.release.rules import check
 from mpcpriv.release.share import Layout, combine
 
@@ -107,9 +108,16 @@ def read_result(
         sums = opened[QUERY] if not held.bits else np.rint(opened[QUERY] / 2**held.bits).astype(np.int64)
         answer = query.read(Noised(sums, deviation))
         if noise is not None:
-            statement["privacy"] = _privacy(admitted, query, noise)
+            most = query.sensitivity()
+            norms = {"sensitivity_l1": most.l1, "sensitivity_l2": math.sqrt(most.l2_squared)}
+            statement["privacy"] = _privacy(admitted, noise, **norms)
     else:
         assert isinstance(analysis, Computed)
+        if isinstance(analysis, Perturbed):
+            noise = noise_of_steps(admitted, analysis)
+            assert noise is not None
+            steps = composition(admitted.agreement, admitted.job, analysis)
+            statement["privacy"] = _privacy(admitted, noise, sensitivity_l2=steps.l2, steps=steps.steps)
         answer = analysis.read(public, {one.name: opened[one.name] / 2.0**one.bits for one in layout})
     return Result(
         {name: _plain(name, one) for name, one in answer.items()},
@@ -121,19 +129,19 @@ def read_result(
 
 def summed(admitted: AdmittedJob, analysis: Analysis) -> bool:
     """Whether what is released is a sum over rows, which owners compute, rather than computed on shares."""
-    return admitted.job.release.epsilon is not None or not isinstance(analysis, Computed)
+    noised = admitted.job.release.epsilon is not None
+    return not isinstance(analysis, Computed) or (noised and not isinstance(analysis, Perturbed))
 
 
-def _privacy(admitted: AdmittedJob, query: Query, noise: Noise) -> dict[str, Any]:
-    """The mechanism in numbers; sensitivities and noise in grid units, one of the sums' own."""
-    sensitivity, gaussian = query.sensitivity(), noise.kind == "discrete-gaussian"
+def _privacy(admitted: AdmittedJob, noise: Noise, **sensitivity: float) -> dict[str, Any]:
+    """The mechanism in numbers; sensitivities and noise in units of the grid that it is on."""
+    gaussian = noise.kind == "discrete-gaussian"
     return {
         "mechanism": noise.kind,
         "epsilon": admitted.job.release.epsilon,
         "delta": admitted.job.release.delta or 0.0,
         "neighbours": "data sets of which one has one row more",
-        "sensitivity_l1": sensitivity.l1,
-        "sensitivity_l2": math.sqrt(sensitivity.l2_squared),
+        **sensitivity,
         "scale": math.sqrt(noise.scale) if gaussian else float(noise.scale),
         "noise": math.sqrt(noise.variance),
         "parties": len(admitted.parties),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from mpcpriv.agreement.admit import AdmittedJob
-from mpcpriv.analyses.analysis import Analysis, Computed, Private
+from mpcpriv.analyses.analysis import Analysis, Perturbed, Private
 from mpcpriv.errors import Unsupported, UsageError
 
 
@@ -33,13 +33,13 @@ def check(
     agreement, asked = admitted.agreement, admitted.job.release
     rule = agreement.privacy
     if asked.epsilon is not None:
-        if not isinstance(analysis, Private):
+        if not isinstance(analysis, Private | Perturbed):
             raise Unsupported(
                 f"analysis {analysis.name}: how much one row can change its result is not known, so it "
                 "cannot be released with differential privacy; ask for another analysis, or leave epsilon out"
             )
         return
-    if not isinstance(analysis, Computed | Private):
+    if isinstance(analysis, Perturbed):
         raise Unsupported(f"analysis {analysis.name}: it is released with noise only; ask for an epsilon")
     if not rule.unnoised:
         raise UsageError(

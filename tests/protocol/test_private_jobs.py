@@ -139,7 +139,7 @@ def test_the_price_is_what_was_asked(tmp_path: Path) -> None:
     for epsilon in (0.1, 1.0, 4.0):
         one = mean(tmp_path, epsilon)
         agreement = one.admitted().agreement
-        found = charges(agreement, one.job.job, NOW)
+        found = charges(agreement, one.job.job, analyses.find("count-and-mean"), NOW)
         assert set(found) == {f"{owner}-rows" for owner in OWNERS}
         for charge in found.values():
             assert 0.999 * epsilon < charge.loss.epsilon(1e-6) <= epsilon

@@ -36,13 +36,13 @@ def package(folder: Path, name: str = "hello", analysis: str = "hello") -> Path:
 
 def test_our_own() -> None:
     found = analyses.installed()
-    assert list(found) == ["count-and-mean", "logistic-regression"]
+    assert list(found) == ["count-and-mean", "logistic-regression", "private-logistic-regression"]
     for name, code in found.items():
         analysis = analyses.find(name)
         assert (analysis.name, analyses.digest(name)) == (name, code)
         assert analysis.title
         assert f'analysis = "{name}"' in analysis.example
-    assert len(set(found.values())) == 2
+    assert len(set(found.values())) == 3
 
 
 def test_another_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
