@@ -83,15 +83,23 @@ class Plan:
         return self.rounds * round_trip / 2 + max(*up, *down) * 8 / bits_per_second
 
     def __str__(self) -> str:
+        results = {name: count for name, count in self.operations.items() if name.startswith(_RESULTS)}
+        return self.told(", ".join(f"{name} ({count})" for name, count in results.items()) or "nothing")
+
+    def told(self, opened: str) -> str:
+        """In lines for people.
+
+        Args:
+            opened: what leaves the shares.
+        """
         between = sum(map(sum, self.sent))
         near, far = self.seconds(0.0005, 1e9), self.seconds(0.04, 1e8)
-        results = {name: count for name, count in self.operations.items() if name.startswith(_RESULTS)}
         lines = [
             f"{self.rounds} round{'s' * (self.rounds != 1)}",
             f"{_bytes(between)} between the parties, at most {_bytes(max(map(sum, self.sent)))} from one",
             f"{_bytes(sum(self.dealt_to))} from the dealer"
             + "".join(f"; {kind} {_bytes(size)}" for kind, size in sorted(self.dealt.items())),
-            "opened: " + (", ".join(f"{name} ({count})" for name, count in results.items()) or "nothing"),
+            f"opened: {opened}",
             f"network: {near:.1f} s (0.5 ms, 1 Gbit/s), {far:.1f} s (40 ms, 100 Mbit/s); computing is on top",
         ]
         return "\n".join(lines)

@@ -27,12 +27,14 @@ class JobPlan:
             from the dealer, in all within some per cent: of what it is asked for ahead, a little is in vain,
             and whom it falls to differs. Agreeing on keys at the start, a message per pair, is not in it.
         result: bytes of its share of the result that each party's daemon sends to each recipient.
+        recipients: of the result.
         learns: who, and what they could learn, in sentences: everybody, the recipients, the other parties,
             coalitions, the dealer.
     """
 
     cost: Plan
     result: int
+    recipients: tuple[str, ...]
     learns: tuple[tuple[str, str], ...]
 
     def seconds(self, round_trip: float, bits_per_second: float) -> float:
@@ -40,8 +42,8 @@ class JobPlan:
         return self.cost.seconds(round_trip, bits_per_second)
 
     def __str__(self) -> str:
-        shares = f"{self.result} bytes of the result's shares from each party to each recipient"
-        return "\n".join([str(self.cost), shares, "", *(f"{who}: {what}" for who, what in self.learns)])
+        opened = f"the result, to {_and(self.recipients)}: {self.result} bytes from each party to each"
+        return "\n".join([self.cost.told(opened), "", *(f"{who}: {what}" for who, what in self.learns)])
 
 
 def plan_job(admitted: AdmittedJob, rows: Mapping[str, int] | None = None) -> JobPlan:
@@ -82,7 +84,7 @@ def plan_job(admitted: AdmittedJob, rows: Mapping[str, int] | None = None) -> Jo
 
     sizes: list[int] = []
     cost = dataclasses.replace(plan(party, len(admitted.parties)), parties=tuple(admitted.parties))
-    return JobPlan(cost, sizes[0], tuple(_learns(admitted, analysis)))
+    return JobPlan(cost, sizes[0], admitted.recipients, tuple(_learns(admitted, analysis)))
 
 
 def _anything(dataset: Dataset, columns: list[str], rows: int) -> dict[str, np.ndarray]:

@@ -156,9 +156,6 @@ class Ledger:
 
         Returns:
             Why not, a sentence for each data set that has too little left; empty when it is reserved.
-
-        Raises:
-            ValueError: a loss is negative.
         """
         rows = [_row(job, agreement, dataset, charge) for dataset, charge in sorted(charges.items())]
         with self._engine.begin() as connection:
@@ -318,9 +315,6 @@ def _otherwise(connection: sa.Connection, job: str, rows: list[dict[str, Any]]) 
 
 
 def _row(job: str, agreement: str, dataset: str, charge: Charge) -> dict[str, Any]:
-    loss = charge.loss
-    if min(*loss.rdp, loss.pure or 0, loss.delta) < 0:
-        raise ValueError(f"data set {dataset}: a negative privacy loss, which would give budget back")
     return {
         "job": job,
         "agreement": agreement,
@@ -329,7 +323,7 @@ def _row(job: str, agreement: str, dataset: str, charge: Charge) -> dict[str, An
         "until": None if charge.until is None else int(charge.until.timestamp()),
         "epsilon": charge.allowance.epsilon,
         "delta": charge.allowance.delta,
-        "loss": json.dumps(loss.to_json(), separators=(",", ":")),
+        "loss": json.dumps(charge.loss.to_json(), separators=(",", ":")),
     }
 
 

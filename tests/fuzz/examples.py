@@ -69,7 +69,7 @@ BODIES: tuple[Body, ...] = (
     Decision(accept=False, reasons=["too much", 'é "quoted" \U0001f600']),
     Decision(accept=True),
     Ready(address="alice.example:9301", epoch="0123456789abcdef" * 2),
-    Outcome(success=True, inputs="d" * 64, output="e" * 64, head=AuditHead(sequence=9, entry="f" * 64)),
+    Outcome(success=True, output="e" * 64, head=AuditHead(sequence=9, entry="f" * 64)),
     Outcome(success=False, reason="the worker was killed", head=AuditHead(sequence=0, entry="0" * 64)),
     Countersigned(receipt=RECEIPT),
     Proposal(document=SIGNED_JOB.to_bytes().decode()),

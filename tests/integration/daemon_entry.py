@@ -87,6 +87,7 @@ def main(config: str, *changes: str) -> None:
             dies(when, int(count), Path(config).parent / "armed")
     if "admits-everything" in changes:
         scheduler.admit = admits_everything  # type: ignore[assignment]
+        scheduler.Scheduler._unaffordable = lambda *_: []  # type: ignore[method-assign]
     serve(Path(config))
 
 

@@ -194,7 +194,7 @@ def test_show_says_who_may_learn_what(folder: Path, monkeypatch: pytest.MonkeyPa
         "target: 'ill'",
         "age: integer from 0 to 120",
         "deals randomness, sees no data",
-        "Results may be released without noise if they are of 50 rows or more.",
+        "Results may be released without noise if they are of 50 rows or more;",
         "A person at each data owner approves each job.",
         "GDPR Art. 9(2)(j)",
     ):

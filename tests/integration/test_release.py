@@ -174,12 +174,25 @@ def one_release(sites: Sites, job: str, fate: int) -> None:
         opened.close()
 
 
+def serving(site: Site) -> None:
+    """Waits until it answers: the first call may still find the connection to the daemon before."""
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            site.client(wire.LIST_AGREEMENTS)
+        except grpc.RpcError:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        else:
+            return
+
+
 def killed(sites: Sites, victim: str, when: str, count: int, agreement: str = "study") -> bool:
     """Whether the victim died at its count-th durable write; a job survives that, or fails for everybody."""
     site = sites[victim]
     site.kill()
     site.start("quick", f"dies-{when}-{count}")
-    site.client(wire.LIST_AGREEMENTS)
+    serving(site)
     armed = site.folder / "armed"
     armed.touch()
     assert site.process is not None
@@ -194,6 +207,7 @@ def killed(sites: Sites, victim: str, when: str, count: int, agreement: str = "s
     armed.unlink()
     site.kill()
     site.start("quick")
+    serving(site)
     if not job:
         jobs = site.client(wire.LIST, pb.JobFilter(limit=1)).jobs
         job = jobs[0].job if jobs else submit(sites, agreement=agreement)

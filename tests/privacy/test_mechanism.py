@@ -12,7 +12,7 @@ import pytest
 from mpcpriv.errors import RangeError, UsageError
 from mpcpriv.privacy import mechanism
 from mpcpriv.privacy import noise as sampler
-from mpcpriv.privacy.accounting import gaussian_multiplier
+from mpcpriv.privacy.accounting import gaussian_multiplier, training_multiplier
 from mpcpriv.privacy.mechanism import Kind, Noise, Sensitivity, calibrate, calibrate_loss
 
 UNIT = 1 << 16
@@ -44,7 +44,8 @@ def test_it_never_costs_more_than_what_is_charged(
 @pytest.mark.parametrize(("parties", "collusion"), [(2, 1), (3, 1), (5, 0), (5, 4)])
 def test_the_honest_parties_alone_add_what_is_needed(parties: int, collusion: int) -> None:
     noise = calibrate("discrete-gaussian", 1.0, 1e-6, SUM, 10, parties, collusion)
-    needed = (gaussian_multiplier(1.0, 1e-6) * UNIT) ** 2
+    needed = (training_multiplier(1.0, 1e-6, 1.0, 1) * UNIT) ** 2  # so that a ledger charges 1.0
+    assert needed >= (gaussian_multiplier(1.0, 1e-6) * UNIT) ** 2
     assert needed <= noise.honest * noise.scale <= needed * (1 + 1e-9)
     assert noise.variance == pytest.approx(parties * needed / (parties - collusion))
 
@@ -106,7 +107,7 @@ def test_a_gaussian_without_delta_is_refused() -> None:
 
 
 def test_noise_that_is_coarser_than_the_grid_is_refused_with_the_way_out() -> None:
-    with pytest.raises(UsageError, match=r"σ = 0\.98\d* grid units.*finer grid"):
+    with pytest.raises(UsageError, match=r"σ = 1\.04 grid units.*finer grid"):
         calibrate("discrete-gaussian", 5.0, 1e-6, Sensitivity(1, 1, 1), 1, 2, 1)
     assert Noise("discrete-gaussian", Fraction(4), 2, 1).variance == 8
     with pytest.raises(UsageError, match="the least is 2"):

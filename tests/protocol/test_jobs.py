@@ -186,14 +186,14 @@ def test_the_release_is_refused_before_anything_is_computed(tmp_path: Path) -> N
     admitted, analysis = exactly.admitted(), analyses.find("count-and-mean")
     object.__setattr__(admitted, "agreement", _with(admitted.agreement, unnoised=False))
     with pytest.raises(UsageError, match="nothing without noise"):
-        check(admitted, analysis, 569)
+        check(admitted, analysis, 569, COUNTS)
     asked = admitted.job.model_copy(
         update={"release": admitted.job.release.model_copy(update={"epsilon": 1.0})}
     )
     object.__setattr__(admitted, "job", asked)
-    check(admitted, analysis, 569)
+    check(admitted, analysis, 569, COUNTS)
     with pytest.raises(Unsupported, match="logistic-regression: how much one row"):
-        check(admitted, analyses.find("logistic-regression"), 569)
+        check(admitted, analyses.find("logistic-regression"), 569, COUNTS)
 
 
 def _with(agreement: Any, **changes: Any) -> Any:
@@ -236,7 +236,7 @@ def test_an_analysis_cannot_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_a_plan_says_who_could_learn_what(tmp_path: Path) -> None:
     plan = plan_job(summary(tmp_path).admitted(), COUNTS)
-    assert f"opened: release to {', '.join(summary(tmp_path).admitted().recipients)} (1)" in str(plan)
+    assert f"opened: the result, to alice: {plan.result} bytes from each party to each" in str(plan)
     told = dict(plan.learns)
     assert "the sample variance of each column" in told["alice"]
     assert "knows all rows of alice-rows" in told["alice alone"]

@@ -13,7 +13,7 @@ import pytest
 
 from mpcpriv import analyses
 from mpcpriv.analyses.query import Query
-from mpcpriv.errors import RangeError, UsageError
+from mpcpriv.errors import RangeError, Unsupported, UsageError
 from mpcpriv.party.jobs import RunReport
 from mpcpriv.party.planning import plan_job
 from mpcpriv.privacy.mechanism import Noise, Sensitivity
@@ -217,3 +217,45 @@ def test_many_rows_are_taken_in_parts() -> None:
     assert max(seen) <= 2**21
     assert sum(seen) == 5_000_000
     assert len(seen) == 3
+
+
+def training(folder: Path, epsilon: float | None = 3.0, privacy: Mapping[str, Any] = GAUSSIAN) -> Case:
+    release = {} if epsilon is None else {"epsilon": epsilon, "delta": 1e-6}
+    return case(
+        folder,
+        TABLES,
+        dict.fromkeys(OWNERS, TERMS),
+        "private-logistic-regression",
+        {"target": "ill", "steps": 5},
+        privacy=privacy,
+        release=release,
+        budget=BUDGET if "mechanism" in privacy else None,
+    )
+
+
+def test_a_private_training_is_priced_noised_and_stated(tmp_path: Path) -> None:
+    one = training(tmp_path)
+    analysis = analyses.find("private-logistic-regression")
+    found = charges(one.admitted().agreement, one.job.job, analysis, NOW)
+    assert all(2.99 < charge.loss.epsilon(1e-6) <= 3.0 for charge in found.values())
+    plan = plan_job(one.admitted(), {f"{owner}-rows": rows for owner, rows in ROWS.items()})
+    reports = run(one)
+    assert [report.rounds for report in reports] == [plan.cost.rounds] * 3
+    told = document(one, reports)
+    assert told["result"]["features"] == ["age"]
+    assert told["result"]["coefficients"][0] > 0  # the older, the more are ill
+    privacy = told["statement"]["privacy"]
+    assert (privacy["steps"], privacy["sensitivity_l2"], privacy["collusion"]) == (5, 2**32, 2)
+    # Steps cost together what one release of so much noise would, of five times the variance.
+    once = mean(tmp_path, 3.0)
+    stated = document(once, run(once))["statement"]["privacy"]
+    relative = privacy["scale"] / privacy["sensitivity_l2"], stated["scale"] / stated["sensitivity_l2"]
+    assert relative[0] / relative[1] == pytest.approx(math.sqrt(5), rel=1e-3)
+
+
+def test_a_private_training_is_not_released_without_noise_or_with_another(tmp_path: Path) -> None:
+    with pytest.raises(Unsupported, match="released with noise only"):
+        run(training(tmp_path, None, {"unnoised": True, "minimum_cohort": 2}))
+    laplace = training(tmp_path, 3.0, {"mechanism": "discrete-laplace"})
+    with pytest.raises(AssertionError, match="the discrete Laplace mechanism has none"):
+        laplace.admitted()

@@ -13,6 +13,8 @@ from mpcpriv import analyses
 from mpcpriv.analyses import registry
 from mpcpriv.errors import UsageError
 
+OURS = ["count-and-mean", "count-by-category", "logistic-regression", "private-logistic-regression"]
+
 CODE = """
 class Hello:
     name = "hello"
@@ -36,13 +38,13 @@ def package(folder: Path, name: str = "hello", analysis: str = "hello") -> Path:
 
 def test_our_own() -> None:
     found = analyses.installed()
-    assert list(found) == ["count-and-mean", "logistic-regression", "private-logistic-regression"]
+    assert list(found) == OURS
     for name, code in found.items():
         analysis = analyses.find(name)
         assert (analysis.name, analyses.digest(name)) == (name, code)
         assert analysis.title
         assert f'analysis = "{name}"' in analysis.example
-    assert len(set(found.values())) == 3
+    assert len(set(found.values())) == len(OURS)
 
 
 def test_another_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,7 +68,7 @@ def test_one_name_twice_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_what_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UsageError, match="there are count-and-mean, logistic-regression"):
+    with pytest.raises(UsageError, match="there are count-and-mean, count-by-category"):
         analyses.find("nothing")
     monkeypatch.syspath_prepend(str(package(tmp_path, "wrong", "another")))
     with pytest.raises(UsageError, match="calls itself 'hello'"):

@@ -13,16 +13,32 @@ import pytest
 
 from mpcpriv.party.control import Control
 from mpcpriv.party.daily import Daily
-from mpcpriv.party.records import AuditHead, Decision, Outcome
+from mpcpriv.party.jobs import RunReport
+from mpcpriv.party.records import AuditHead, Decision, Outcome, Share
 from mpcpriv.party.retention import Retention
 from mpcpriv.party.state import StoredJob
 from mpcpriv.party.wire import Refused
+from mpcpriv.release import Layout
 from mpcpriv.v1 import control_pb2 as pb
 from tests.unit.agreements import MEMBERS
 from tests.unit.desks import ME, Office, office
 
 RESULT = b'{"mean":"a-figure-of-the-result"}'
 SALT = "5a17" * 16
+
+
+REPORT = RunReport(
+    rows={},
+    layout=(Layout(name="sums", size=1, bits=0),),
+    share=b"a-share-of-the-result",
+    transcript="1" * 64,
+    input_digest="3" * 64,
+    input_salt=SALT,
+    rounds=1,
+    sent=0,
+    dealt=0,
+    seconds=0.0,
+)
 
 
 class Clock:
@@ -42,7 +58,8 @@ def place(tmp_path: Path) -> Iterator[Office]:
 def finished(place: Office, agreement: str) -> StoredJob:
     digest = place.desk.propose(place.job(ME, agreement).to_bytes())
     stored = place.state.job(digest)
-    place.desk.succeed(stored, "1" * 64, "2" * 64, RESULT, SALT)
+    place.desk.commit(stored, REPORT)
+    place.desk.succeed(stored, "2" * 64, RESULT)
     place.state.mark(digest, closed=True)
     return place.state.job(digest)
 
@@ -89,7 +106,8 @@ def test_results_go_when_their_time_is_over_and_nothing_else_goes(place: Office)
     assert place.state.salt(short.digest) is None
     assert not place.state.job(short.digest).result
     assert not (prints / f"{short.digest}.log").exists()
-    assert place.state.records(short.digest) == before
+    kept = place.state.records(short.digest)
+    assert kept == [signed for signed in before if not isinstance(signed.record.body, Share)] != before
     with pytest.raises(Refused, match="was kept for 10 days, as agreed") as found:
         control.fetch(pb.JobName(job=short.digest))
     assert found.value.code == grpc.StatusCode.NOT_FOUND
