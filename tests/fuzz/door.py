@@ -26,7 +26,7 @@ from mpcpriv.party.config import DaemonConfig, Party
 from mpcpriv.party.control import Control
 from mpcpriv.party.desk import Desk
 from mpcpriv.party.held import Agreements
-from mpcpriv.party.records import Proposal
+from mpcpriv.party.records import Decision, Proposal
 from mpcpriv.party.scheduler import Scheduler
 from mpcpriv.party.state import State
 from mpcpriv.transport.grpc import grpc
@@ -45,6 +45,7 @@ DOCUMENTED = {
     _CODE.ALREADY_EXISTS,
     _CODE.PERMISSION_DENIED,
     _CODE.UNAVAILABLE,
+    _CODE.RESOURCE_EXHAUSTED,
 }
 MANY = 100
 """Calls that may have written something, after which the daemon begins anew: it holds all its jobs."""
@@ -115,7 +116,7 @@ class Door:
         self._written = 0
         document = examples.SIGNED_JOB.to_bytes()
         job = examples.SIGNED_JOB.job.digest()
-        record = examples.record(Proposal(document=document.decode()), PEER).canonical()
+        record = examples.record(Decision(accept=True), PEER).canonical()
         requests = {
             wire.DELIVER: _pb.SignedRecord(
                 record=record, signature=sign(agreements.key(PEER), "record", record)

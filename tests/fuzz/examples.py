@@ -26,13 +26,16 @@ from mpcpriv.engine.ring import Bilinear
 from mpcpriv.party.records import (
     AuditHead,
     Body,
+    Commitment,
     Countersigned,
     Decision,
     Outcome,
     Proposal,
     Ready,
     Record,
+    Share,
 )
+from mpcpriv.release import Layout
 from mpcpriv.transport.frame import Frame, Kind, encode
 from mpcpriv.transport.hello import Hello, encode_hello
 from tests.unit import agreements, audit_logs
@@ -72,6 +75,14 @@ BODIES: tuple[Body, ...] = (
     Outcome(success=True, output="e" * 64, head=AuditHead(sequence=9, entry="f" * 64)),
     Outcome(success=False, reason="the worker was killed", head=AuditHead(sequence=0, entry="0" * 64)),
     Countersigned(receipt=RECEIPT),
+    Commitment(
+        rows={"alice-patients": 120},
+        layout=[Layout(name="query", size=2, bits=0)],
+        transcript="1" * 64,
+        share="2" * 64,
+        inputs="3" * 64,
+    ),
+    Share.of(bytes(48)),
     Proposal(document=SIGNED_JOB.to_bytes().decode()),
 )
 

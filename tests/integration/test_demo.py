@@ -81,7 +81,7 @@ def test_the_demo_is_as_accurate_as_pooled_rows_and_leaves_its_output_only(tmp_p
     assert "recipients: dealer may not get results of logistic-regression" in out
     for hospital in MEMBERS[:-1]:
         assert f"{hospital}'s steward approves" in out
-    assert re.search(r"training: step \d of \d", out)
+    assert re.search(r"training after the first step: step \d of \d", out)
     assert "dealer has nothing to fetch" in out
     assert re.search(r"a copy with one word changed does not: line \d", out)
     model = json.loads((output / "model.json").read_text())
