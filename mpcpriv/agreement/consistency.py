@@ -64,13 +64,10 @@ def of_member(member: Member) -> list[str]:
             f"roles of {member.name}: a dealer that computes, holds data or gets results could read the "
             "others' data; give these roles to another member"
         )
-    if "compute" not in member.roles:
-        # An owner shares its rows, and a recipient takes its result, inside the computation.
-        found += [
-            f"roles of {member.name}: a {role} takes part in the computation; add the role compute"
-            for role in ("data-owner", "recipient")
-            if role in member.roles and "dealer" not in member.roles
-        ]
+    if "data-owner" in member.roles and not {"compute", "dealer"} & {*member.roles}:
+        found.append(
+            f"roles of {member.name}: a data-owner shares its rows in the computation; add the role compute"
+        )
     if not _is_signing_key(member.signing_key):
         found.append(
             f"signing_key {shown(member.signing_key)}: an Ed25519 public key in base64 is needed, "

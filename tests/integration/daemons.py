@@ -144,7 +144,7 @@ class Sites(dict[str, Site]):
         return signed
 
     def content(self, members: Sequence[str], name: str) -> dict[str, Any]:
-        owners = [member for member in members if member != "dealer"]
+        owners = [member for member in members if member not in ("dealer", "reader")]
         installed = analyses.installed()
         return {
             "id": name,
@@ -169,7 +169,7 @@ class Sites(dict[str, Site]):
                     "code": installed["count-and-mean"],
                     "purposes": ["research"],
                     "inputs": {f"{owner}-patients": ["age"] for owner in owners},
-                    "recipients": owners,
+                    "recipients": [member for member in members if member != "dealer"],
                     "submitters": owners,
                 }
             ],
@@ -182,7 +182,7 @@ class Sites(dict[str, Site]):
         party = self[name].party
         return {
             "name": name,
-            "roles": ["dealer"] if name == "dealer" else roles,
+            "roles": {"dealer": ["dealer"], "reader": ["recipient"]}.get(name, roles),
             "endpoint": f"127.0.0.1:{self[name].port}",
             "certificate": party.identity.certificate.pem.decode(),
             "signing_key": public_key(party.signing_key()),
@@ -219,10 +219,15 @@ class Sites(dict[str, Site]):
 
 @contextmanager
 def daemons(
-    folder: Path, *changes: str, settings: str = "", modified: str | None = None, **environment: str
+    folder: Path,
+    *changes: str,
+    settings: str = "",
+    modified: str | None = None,
+    members: Sequence[str] = MEMBERS,
+    **environment: str,
 ) -> Iterator[Sites]:
     """All daemons, started; none is left behind. `modified` admits everything."""
-    sites = Sites({name: Site(folder, name, settings) for name in MEMBERS})
+    sites = Sites({name: Site(folder, name, settings) for name in members})
     try:
         for site in sites.values():
             extra = ("admits-everything",) if site.name == modified else ()

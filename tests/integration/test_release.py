@@ -113,6 +113,26 @@ def test_a_budget_is_spent_and_then_refused_at_every_owner(sites: Sites) -> None
     assert finished >= 1
 
 
+def test_a_recipient_need_not_compute(tmp_path: Path) -> None:
+    members = (*MEMBERS, "reader")
+    with daemons(tmp_path, "quick", members=members) as sites:
+        content = sites.content(members, "study")
+        datasets = [{**one, "budget": BUDGET} for one in content["datasets"]]
+        sites.agree(members, datasets=datasets, privacy=PRIVACY)
+        job = submit(sites, release={"recipients": ["reader"]})
+        for site in sites.values():
+            assert site.settled(job).state == pb.FINISHED, site.log()
+        result = sites["reader"].client(wire.FETCH, pb.JobName(job=job)).result
+        assert result == b'{"total":%d}' % sum(NUMBERS.values())
+        for name in MEMBERS:
+            with pytest.raises(grpc.RpcError):
+                sites[name].client(wire.FETCH, pb.JobName(job=job))
+        assert spent(sites["reader"]) == dict.fromkeys(spent(sites["alice"]), 0.0)
+        for site in sites.values():
+            assert site.stop() == 0
+        sites.audits_verify()
+
+
 def test_many_submitters_at_once_cannot_overspend(sites: Sites) -> None:
     agree(sites, "race", epsilon=0.5)
     jobs = [submit(sites, OWNERS[n % 3], agreement="race") for n in range(9)]

@@ -96,7 +96,7 @@ BROKEN: dict[str, tuple[Change, str]] = {
     ),
     "owner does not compute": (
         member(0, roles=["data-owner", "submitter"]),
-        "members[0]: roles of alice: a data-owner takes part in the computation; add the role compute",
+        "members[0]: roles of alice: a data-owner shares its rows in the computation; add the role compute",
     ),
     "role twice": (
         member(3, roles=["dealer", "dealer"]),
