@@ -274,7 +274,8 @@ def _spent(
 ) -> Loss:
     counted = ("reserved", "debited") if reserved else ("debited",)
     query = (
-        sa.select(_charges.c.loss)
+        # Equal jobs cost the same: each price is read once.
+        sa.select(_charges.c.loss, sa.func.count().label("times"))
         .join(_releases, _releases.c.job == _charges.c.job)
         .where(
             _charges.c.agreement == agreement,
@@ -282,8 +283,9 @@ def _spent(
             _charges.c.period == period,
             _releases.c.state.in_(counted),
         )
+        .group_by(_charges.c.loss)
     )
-    return total(_read(text) for text in connection.execute(query).scalars())
+    return total(_read(row.loss) * row.times for row in connection.execute(query))
 
 
 def _refusal(dataset: str, charge: Charge, spent: Loss) -> str:
