@@ -318,7 +318,8 @@ class Handle:
 
     def document(self) -> dict[str, Any]:
         """All that was released: the result, the statement of what was released to whom, the job's digest,
-        and the salt without which the result's digest in the members' records tells nothing.
+        and the salt without which the result's digest in the members' records tells nothing; and `budgets`,
+        which are not part of the digest: what is left of those that paid for it, by this member's ledger.
 
         Raises:
             UsageError: there is none here: the job has not finished, or this party is no recipient.
@@ -334,6 +335,17 @@ class Handle:
                 "this party is no recipient"
             ) from None
         document: dict[str, Any] = json.loads(reply.result)
+        if reply.budgets:
+            document["budgets"] = [
+                {
+                    "dataset": one.dataset,
+                    "epsilon": one.epsilon,
+                    "delta": one.delta,
+                    "left": one.left,
+                    "until": one.until,
+                }
+                for one in reply.budgets
+            ]
         return document
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import structlog
@@ -243,7 +243,23 @@ class Control:
             raise Refused(_CODE.NOT_FOUND, f"job {request.job}: {self._own.party} is no recipient of it")
         digest = outcome.body.output or ""
         self._desk.fetched(stored, digest)
-        return _message(_pb.ResultDocument(result=result, digest=digest))
+        return _message(_pb.ResultDocument(result=result, digest=digest, budgets=self._budgets(job)))
+
+    def _budgets(self, job: Standing) -> Sequence[Any]:
+        """Of the data sets that paid for the result, as they stand now; none where none did, here."""
+        ledger = self._state.ledger
+        agreement = job.held.signed.agreement.id
+        return [
+            _pb.Budget(
+                dataset=entry.dataset,
+                epsilon=entry.allowance.epsilon,
+                delta=entry.allowance.delta,
+                left=entry.allowance.left(ledger.spent(agreement, entry.dataset, entry.period)),
+                until="" if entry.until is None else f"{entry.until:%Y-%m-%dT%H:%M:%SZ}",
+            )
+            for entry in ledger.entries(agreement)
+            if entry.job == job.stored.digest
+        ]
 
     def audit_head(self, _: Any) -> Message:
         """The end of this member's audit log."""

@@ -169,12 +169,28 @@ class Cancellation(_message.Message):
     def __init__(self, job: _Optional[str] = ..., why: _Optional[str] = ...) -> None: ...
 
 class ResultDocument(_message.Message):
-    __slots__ = ("result", "digest")
+    __slots__ = ("result", "digest", "budgets")
     RESULT_FIELD_NUMBER: _ClassVar[int]
     DIGEST_FIELD_NUMBER: _ClassVar[int]
+    BUDGETS_FIELD_NUMBER: _ClassVar[int]
     result: bytes
     digest: str
-    def __init__(self, result: _Optional[bytes] = ..., digest: _Optional[str] = ...) -> None: ...
+    budgets: _containers.RepeatedCompositeFieldContainer[Budget]
+    def __init__(self, result: _Optional[bytes] = ..., digest: _Optional[str] = ..., budgets: _Optional[_Iterable[_Union[Budget, _Mapping]]] = ...) -> None: ...
+
+class Budget(_message.Message):
+    __slots__ = ("dataset", "epsilon", "delta", "left", "until")
+    DATASET_FIELD_NUMBER: _ClassVar[int]
+    EPSILON_FIELD_NUMBER: _ClassVar[int]
+    DELTA_FIELD_NUMBER: _ClassVar[int]
+    LEFT_FIELD_NUMBER: _ClassVar[int]
+    UNTIL_FIELD_NUMBER: _ClassVar[int]
+    dataset: str
+    epsilon: float
+    delta: float
+    left: float
+    until: str
+    def __init__(self, dataset: _Optional[str] = ..., epsilon: _Optional[float] = ..., delta: _Optional[float] = ..., left: _Optional[float] = ..., until: _Optional[str] = ...) -> None: ...
 
 class Head(_message.Message):
     __slots__ = ("member", "sequence", "digest", "signature")

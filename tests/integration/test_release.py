@@ -11,6 +11,7 @@ from typing import Any
 import grpc
 import pytest
 
+from mpcpriv.client.connection import connect
 from mpcpriv.party import wire
 from mpcpriv.party.records import Commitment, Share
 from mpcpriv.party.state import State
@@ -75,6 +76,10 @@ def test_a_private_mean_between_daemons(tmp_path: Path) -> None:
         assert abs(answer["mean"][0] - truth) < 8 * answer["noise"][0]
         assert 0 < answer["noise"][0] < 2
         assert document["statement"]["privacy"]["epsilon"] == 0.5
+        with connect(sites["bob"].config) as daemon:
+            budgets = daemon.job(job).document()["budgets"]
+        assert [one["dataset"] for one in budgets] == [f"{owner}-patients" for owner in OWNERS]
+        assert all(one["epsilon"] == 2.0 and 1.4 < one["left"] <= 1.51 for one in budgets)
         for owner in OWNERS:
             assert all(0.49 < epsilon <= 0.5 for epsilon in spent(sites[owner]).values())
         # Only the recipient ever had the others' shares.
