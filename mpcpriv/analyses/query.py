@@ -50,6 +50,10 @@ class Query:
             `high` allow; a row beyond it counts as zeros.
         grid: what one row counts for, a power of two, where each sum is a number of rows; small ones are then
             suppressed in a release without noise. None where they are not.
+        choose: whether nothing is released but the place of the largest noised sum (of equal ones any). Each
+            party's discrete Laplace noise is for one sum, not for all of them: report-noisy-max (Dwork and
+            Roth, "The Algorithmic Foundations of Differential Privacy", 2014, Claim 3.9; ties do no harm on a
+            grid, where a row moves each threshold by whole units). `read` gets the place instead of sums.
     """
 
     low: np.ndarray
@@ -59,6 +63,7 @@ class Query:
     l1: int | None = None
     l2_squared: int | None = None
     grid: int | None = None
+    choose: bool = False
 
     @property
     def size(self) -> int:
@@ -66,7 +71,7 @@ class Query:
         return len(self.low)
 
     def sensitivity(self) -> Sensitivity:
-        """The largest norms of what one row contributes."""
+        """The largest norms of what one row contributes; where one is chosen, how far one sum can move."""
         largest = [max(abs(int(low)), abs(int(high))) for low, high in zip(self.low, self.high, strict=True)]
         l1, l2_squared, linf = sum(largest), sum(one * one for one in largest), max(largest)
         if self.l1 is not None:
@@ -76,6 +81,10 @@ class Query:
         if self.l2_squared is not None:
             l2_squared = min(l2_squared, self.l2_squared)
             linf = min(linf, math.isqrt(l2_squared))
+        if self.choose:
+            # Where a row can only add, all sums move the same way; else one may fall as another rises.
+            linf *= 1 if (self.low >= 0).all() else 2
+            return Sensitivity(linf, linf**2, linf)
         return Sensitivity(l1, l2_squared, linf)
 
     def total(self, columns: Mapping[str, np.ndarray]) -> np.ndarray:

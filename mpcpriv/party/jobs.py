@@ -260,9 +260,22 @@ def _summed(
         total = total + query.total(columns)
     share, bits = session.given(torch.from_numpy(total)), 0
     least = admitted.agreement.privacy.smallest_cell
-    if noise is None and query.grid is not None and least > 1:
+    if query.choose:
+        share = _largest(session, share)
+    elif noise is None and query.grid is not None and least > 1:
         share, bits = _shown(session, share, query.grid, least)
     return {QUERY: (share, bits)}
+
+
+def _largest(session: Session, share: torch.Tensor) -> torch.Tensor:
+    """The place of the largest sum; noised before, so that nothing is left to hide of which it is."""
+    from mpcpriv.engine.tensor import SharedTensor
+
+    # What a party has here is its own rows' sums and noise; from here on it is a share like any other.
+    sums = SharedTensor.of(share + session.zero_share(tuple(share.shape)))
+    place: Any = sums.argmax(one_hot=False)
+    whole: torch.Tensor = place.at(0).reshape(1)
+    return whole
 
 
 def _shown(session: Session, share: torch.Tensor, grid: int, least: int) -> tuple[torch.Tensor, int]:

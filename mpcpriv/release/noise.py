@@ -22,6 +22,11 @@ def noise_for(admitted: AdmittedJob, query: Query) -> Noise | None:
         return None
     if rule.mechanism == "none":
         raise UsageError(f"agreement {admitted.agreement.id} has no mechanism of differential privacy")
+    if query.choose and rule.mechanism != "discrete-laplace":
+        raise UsageError(
+            f"a choice is released with discrete-laplace noise, and agreement {admitted.agreement.id} has "
+            f"the mechanism {rule.mechanism}"
+        )
     return calibrate(
         rule.mechanism,
         asked.epsilon,

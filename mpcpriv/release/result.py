@@ -101,7 +101,7 @@ def read_result(
         assert isinstance(analysis, Private)
         query = analysis.query(public)
         (held, *more) = layout
-        if more or (held.name, held.size) != (QUERY, query.size):
+        if more or (held.name, held.size) != (QUERY, 1 if query.choose else query.size):
             raise UsageError(f"analysis {admitted.job.analysis}: what was opened is not what it asks for")
         noise = noise_for(admitted, query)
         deviation = 0.0 if noise is None else math.sqrt(noise.variance)

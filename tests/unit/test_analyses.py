@@ -13,7 +13,13 @@ from mpcpriv import analyses
 from mpcpriv.analyses import registry
 from mpcpriv.errors import UsageError
 
-OURS = ["count-and-mean", "count-by-category", "logistic-regression", "private-logistic-regression"]
+OURS = [
+    "count-and-mean",
+    "count-by-category",
+    "logistic-regression",
+    "most-frequent-category",
+    "private-logistic-regression",
+]
 
 CODE = """
 class Hello:
