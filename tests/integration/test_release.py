@@ -272,7 +272,7 @@ def test_killed_at_every_durable_write_nothing_is_released_twice(
         sites.audits_verify()
 
 
-@pytest.mark.parametrize("count", [11, 12])
+@pytest.mark.parametrize("count", [11, pytest.param(12, marks=pytest.mark.slow)])
 def test_killed_around_the_debit(sites: Sites, count: int) -> None:
     agree(sites, f"debit{count}", epsilon=900.0)
     killed(sites, "bob", "after", count, f"debit{count}")

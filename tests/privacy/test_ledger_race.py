@@ -25,7 +25,9 @@ def race(url: str, run_all: Callable[[str, int], list[int]], runs: int) -> None:
                 assert ledger.spent(STUDY, name, run) == Loss.pure_dp(epsilon)
 
 
-@pytest.mark.parametrize("run_all", [submitters.threads, submitters.processes])
+@pytest.mark.parametrize(
+    "run_all", [submitters.threads, pytest.param(submitters.processes, marks=pytest.mark.slow)]
+)
 def test_of_submitters_at_once_one_gets_the_budget(
     url: str, run_all: Callable[[str, int], list[int]]
 ) -> None:

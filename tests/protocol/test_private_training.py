@@ -269,14 +269,14 @@ def test_epsilon_is_opacus() -> None:
             optimizer.step(batch)
         return before, half, engine.get_epsilon(1e-5), engine.noise_multiplier, len(loader)
 
-    for size in (3, 12):
-        before, half, whole, multiplier, steps = run(2, train, model("logistic"), size)[0]
-        assert before == 0
-        assert whole <= 2.0
-        for taken, epsilon in ((5, half), (steps, whole)):
-            theirs = RDPAccountant()
-            theirs.history = [(multiplier, size / len(X), int(taken))]
-            assert epsilon == pytest.approx(theirs.get_epsilon(1e-5), rel=0.01)
+    size = 12
+    before, half, whole, multiplier, steps = run(2, train, model("logistic"), size)[0]
+    assert before == 0
+    assert whole <= 2.0
+    for taken, epsilon in ((5, half), (steps, whole)):
+        theirs = RDPAccountant()
+        theirs.history = [(multiplier, size / len(X), int(taken))]
+        assert epsilon == pytest.approx(theirs.get_epsilon(1e-5), rel=0.01)
 
 
 def test_breast_cancer_is_told_nearly_as_well_as_without_noise() -> None:
