@@ -14,12 +14,12 @@ from mpcpriv.alignment.rules import compose
 from mpcpriv.errors import UsageError
 
 EXAMPLES = {
-    "nfkc": [("１２Ａ", "12A"), ("ﬁn", "fin"), ("e\u0301", "é")],
+    "nfkc": [("\uff11\uff12\uff21", "12A"), ("ﬁn", "fin"), ("e\u0301", "é")],
     "casefold": [("Straße", "strasse"), ("ΣΊΣΥΦΟΣ", "σίσυφοσ")],
     "trim": [(" \ta b\u00a0\n", "a b")],
     "single-spaces": [("  a \t b\u3000c ", "a b c")],
     "no-spaces": [(" a \u00a0b ", "ab")],
-    "no-punctuation": [("O'Neill-Smith, Jr.", "ONeillSmith Jr"), ("+41 (0)44", "41 044"), ("a–b", "ab")],
+    "no-punctuation": [("O'Neill-Smith, Jr.", "ONeillSmith Jr"), ("+41 (0)44", "41 044"), ("a\u2013b", "ab")],
     "no-diacritics": [("Zoë Çelik Ångström", "Zoe Celik Angstrom"), ("Łódź", "Łodz")],
     "digits": [("756.1234.5678.97", "7561234567897"), ("٣x٤", "34")],
     "no-leading-zeros": [("00120", "120"), ("000", "0"), ("0", "0"), ("", "")],
