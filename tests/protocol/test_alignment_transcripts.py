@@ -145,6 +145,23 @@ def test_where_a_common_row_stands_is_not_seen() -> None:
     assert stats.chisquare(seen).pvalue > LEAST
 
 
+def check_common_order(parties: int) -> None:
+    """Each party gets its rows in an order that has nothing to do with that of any table."""
+    found = aligned([people("a", 0, 500)] * parties, seed=125 + parties)
+    for one in found:
+        assert stats.spearmanr(one.rows, np.arange(500)).pvalue > LEAST
+
+
+@pytest.mark.parametrize("parties", [2, 3])
+def test_common_rows_come_in_an_order_that_says_nothing(parties: int) -> None:
+    check_common_order(parties)
+
+
+def test_they_would_not_where_the_first_of_three_does_not_shuffle() -> None:
+    with mock.patch.object(many, "secret_order", np.arange), pytest.raises(AssertionError):
+        check_common_order(3)
+
+
 def test_the_order_of_a_table_is_seen_where_nothing_is_shuffled() -> None:
     with mock.patch.object(two, "secret_order", np.arange), pytest.raises(AssertionError):
         test_where_a_common_row_stands_is_not_seen()
