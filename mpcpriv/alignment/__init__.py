@@ -1,0 +1,18 @@
+"""Private set intersection: which rows of the parties are about the same people (docs/alignment.md).
+
+    from mpcpriv.alignment import KeyColumn, align, identify
+
+    keys = identify(KeyColumn(names, ("nfkc", "casefold", "trim")), KeyColumn(born, ("date-dmy",)))
+    found = align(transport, keys, job=digest)      at all parties at once
+    aligned = table[found.rows]                     row i of everybody is about the same person
+
+`rules.py` says how keys are written alike, `identifiers.py` makes digests of them, `group.py` is the curve,
+`two.py` and `many.py` (with `store.py`) are the protocols, `wire.py` what is said, `align.py` brings them
+together.
+"""
+
+from mpcpriv.alignment.align import Alignment, Mode, align
+from mpcpriv.alignment.identifiers import Identifiers, KeyColumn, identify
+from mpcpriv.alignment.rules import RULES
+
+__all__ = ["Alignment", "Mode", "align", "Identifiers", "KeyColumn", "identify", "RULES"]
