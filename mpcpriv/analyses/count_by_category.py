@@ -39,8 +39,8 @@ class CountByCategory:
         "the order of the agreement, the last column's varying fastest; 10,000 cells at most. Rows may be "
         "split between owners, columns may not. Without noise, cells with fewer rows than the agreement "
         "allows to be shown are -1, and with them the smallest other cell: the rest of the table would tell "
-        "how many rows they have together. With differential privacy, one row changes one cell by one; the noise may "
-        "make a count less than 0, and no cell is suppressed."
+        "how many rows they have together. With differential privacy, one row changes one cell by one; the "
+        "noise may make a count less than 0, and no cell is suppressed."
     )
     parameters: Final = Parameters
     example: Final = """\

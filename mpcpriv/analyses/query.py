@@ -2,9 +2,9 @@
 
 Each owner computes its own rows' contributions and clips them, in the clear, before anything is shared;
 from there on nothing but additions happens until the noise is in. So how much one row can change the sum is
-known beforehand, in whole numbers, from the clipping alone, whatever `contributions` returns of that row. That
-it returns of each row what follows from this row and no other cannot be seen from what it returns: it is part
-of the code that all members agree to.
+known beforehand, in whole numbers, from the clipping alone, whatever `contributions` returns of that row.
+That it returns of each row what follows from this row and from no other cannot be seen from what it returns:
+it is part of the code that all members agree to.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from mpcpriv.privacy.mechanism import Sensitivity
 
 _HELD: Final = 1 << 22
 """Numbers of contributions that are held at once."""
-_GRID_BITS: Final = 16
-"""The fixed-point grid, on which small counts are suppressed."""
+_GRIDS: Final = [1 << bits for bits in range(17)]
+"""Up to the fixed-point grid, on which small counts are suppressed."""
 _MOST: Final = 1 << 62
 """No sum over rows may reach this: noise comes on top, in 64 bits."""
 
@@ -70,8 +70,8 @@ class Query:
     grid: int | None = None
 
     def __post_init__(self) -> None:
-        if self.grid is not None and (self.grid.bit_count() != 1 or self.grid > 1 << _GRID_BITS):
-            raise UsageError(f"a grid of {self.grid}; it is a power of two, at most {1 << _GRID_BITS}")
+        if self.grid is not None and self.grid not in _GRIDS:
+            raise UsageError(f"a grid of {self.grid}; it is a power of two, at most {max(_GRIDS)}")
         # Or the sum of a row's magnitudes could wrap, and pass for a small one.
         if sum(self._largest()) >= _MOST:
             raise RangeError("the numbers of a row may add up to 2^62 or more; clip them to less")

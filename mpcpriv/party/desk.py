@@ -365,7 +365,7 @@ class Desk:
                 raise Mismatched(f"{self.me} is no recipient of job {record.job[:16]}")
             if isinstance(body, Share) and stored.closed:
                 # Nobody would read it, and when results are deleted it might come after that.
-                raise Mismatched(f"job {record.job[:16]} is over at {self.me}, which needs no more shares of it")
+                raise Mismatched(f"job {record.job[:16]} is over at {self.me}, and needs no more shares")
         elif isinstance(body, Countersigned):
             receipt, key = body.receipt, held.signing_key(record.member)
             # Whose receipts there may be is bounded, and a bad one in our log would make it look damaged.

@@ -1,10 +1,11 @@
 """Small cells of a table of counts, suppressed on shares before anybody sees them.
 
 A cell of fewer rows than the agreement allows to be shown is suppressed, and where there is one, so is the
-smallest of the others (complementary suppression; A. Hundepool et al., "Statistical Disclosure Control", Wiley
-2012, section 4.3): how many rows there are is public, and with the rest of the table it tells how many are in
-all suppressed cells together. Of small ones alone that could be all: two cells with none, or with one row
-between them. Other tables of the same rows, with fewer columns, may tell more; against that only noise helps.
+smallest of the others (complementary suppression; A. Hundepool et al., "Statistical Disclosure Control",
+Wiley 2012, section 4.3): how many rows there are is public, and with the rest of the table it tells how many
+are in all suppressed cells together. Of small ones alone that could be all: two cells with none, or with one
+row between them. Other tables of the same rows, with fewer columns, may tell more; against that only noise
+helps.
 """
 
 from __future__ import annotations

@@ -68,8 +68,8 @@ def apart(least: int, rows: Mapping[str, int], earlier: Sequence[Mapping[str, in
         if 0 < differing < least:
             raise UsageError(
                 f"the cohort differs by {differing} rows from one that was released without noise before, so "
-                f"the two results together would be about fewer than {least} rows; use the same rows as then, "
-                "or ask for noise"
+                f"the two results together would be about fewer than {least} rows; use the same rows as "
+                "then, or ask for noise"
             )
 
 
