@@ -38,9 +38,9 @@ class CountByCategory:
         "One cell for each combination of the agreed categories of all columns (booleans are 0 and 1), in "
         "the order of the agreement, the last column's varying fastest; 10,000 cells at most. Rows may be "
         "split between owners, columns may not. Without noise, cells with fewer rows than the agreement "
-        "allows to be shown are -1, and so is the smallest other cell where only one would be: the rest of "
-        "the table would tell it. With differential privacy, one row changes one cell by one; the noise may "
-        "make a count less than 0, and no cell is suppressed."
+        "allows to be shown are -1, and with them the smallest other cell: the rest of the table would tell "
+        "how many rows they have together. With differential privacy, one row changes one cell by one; the "
+        "noise may make a count less than 0, and no cell is suppressed."
     )
     parameters: Final = Parameters
     example: Final = """\

@@ -2,7 +2,9 @@
 
 Each owner computes its own rows' contributions and clips them, in the clear, before anything is shared;
 from there on nothing but additions happens until the noise is in. So how much one row can change the sum is
-known beforehand, in whole numbers, from the clipping alone, and whatever `contributions` returns.
+known beforehand, in whole numbers, from the clipping alone, whatever `contributions` returns of that row.
+That it returns of each row what follows from this row and from no other cannot be seen from what it returns:
+it is part of the code that all members agree to.
 """
 
 from __future__ import annotations
@@ -20,6 +22,8 @@ from mpcpriv.privacy.mechanism import Sensitivity
 
 _HELD: Final = 1 << 22
 """Numbers of contributions that are held at once."""
+_GRIDS: Final = [1 << bits for bits in range(17)]
+"""Up to the fixed-point grid, on which small counts are suppressed."""
 _MOST: Final = 1 << 62
 """No sum over rows may reach this: noise comes on top, in 64 bits."""
 
@@ -44,7 +48,8 @@ class Query:
     Attributes:
         low, high: int64 (d,): each number of a row is clipped to these.
         contributions: of one owner's columns (by name, (rows,) each) the numbers, (rows, d); columns that
-            others own are not there, and what depends on them is 0.
+            others own are not there, and what depends on them is 0. Row i of them follows from row i alone:
+            it is given some rows at a time, and must not centre, rank or scale by what it finds in them.
         read: what the recipients are told of it.
         l1, l2_squared: the most that a row's numbers may have as a norm, where that is less than `low` and
             `high` allow; a row beyond it counts as zeros.
@@ -54,6 +59,10 @@ class Query:
             party's discrete Laplace noise is for one sum, not for all of them: report-noisy-max (Dwork and
             Roth, "The Algorithmic Foundations of Differential Privacy", 2014, Claim 3.9; ties do no harm on a
             grid, where a row moves each threshold by whole units). `read` gets the place instead of sums.
+
+    Raises:
+        UsageError: the grid is none.
+        RangeError: the bounds are so wide that the norm of a row could leave 64 bits.
     """
 
     low: np.ndarray
@@ -65,6 +74,16 @@ class Query:
     grid: int | None = None
     choose: bool = False
 
+    def __post_init__(self) -> None:
+        if self.grid is not None and self.grid not in _GRIDS:
+            raise UsageError(f"a grid of {self.grid}; it is a power of two, at most {max(_GRIDS)}")
+        # Or the sum of a row's magnitudes could wrap, and pass for a small one.
+        if sum(self._largest()) >= _MOST:
+            raise RangeError("the numbers of a row may add up to 2^62 or more; clip them to less")
+
+    def _largest(self) -> list[int]:
+        return [max(abs(int(low)), abs(int(high))) for low, high in zip(self.low, self.high, strict=True)]
+
     @property
     def size(self) -> int:
         """How many sums there are."""
@@ -72,7 +91,7 @@ class Query:
 
     def sensitivity(self) -> Sensitivity:
         """The largest norms of what one row contributes; where one is chosen, how far one sum can move."""
-        largest = [max(abs(int(low)), abs(int(high))) for low, high in zip(self.low, self.high, strict=True)]
+        largest = self._largest()
         l1, l2_squared, linf = sum(largest), sum(one * one for one in largest), max(largest)
         if self.l1 is not None:
             l1, linf = min(l1, self.l1), min(linf, self.l1)
@@ -87,6 +106,17 @@ class Query:
             return Sensitivity(linf, linf**2, linf)
         return Sensitivity(l1, l2_squared, linf)
 
+    def fits(self, rows: int) -> None:
+        """Whether the sum over so many rows, of all owners together, stays within the ring.
+
+        Raises:
+            RangeError: it does not.
+        """
+        if rows * self.sensitivity().linf >= _MOST:
+            raise RangeError(
+                f"a sum over {rows} rows of up to {self.sensitivity().linf} each leaves the ring"
+            )
+
     def total(self, columns: Mapping[str, np.ndarray]) -> np.ndarray:
         """The sum over one owner's rows, int64 (d,), of contributions that are clipped here.
 
@@ -95,10 +125,7 @@ class Query:
             RangeError: the sum could leave the ring.
         """
         rows = len(next(iter(columns.values())))
-        if rows * self.sensitivity().linf >= _MOST:
-            raise RangeError(
-                f"a sum over {rows} rows of up to {self.sensitivity().linf} each leaves the ring"
-            )
+        self.fits(rows)
         total = np.zeros(self.size, dtype=np.int64)
         chunk = max(_HELD // self.size, 1)
         for start in range(0, rows, chunk):

@@ -66,8 +66,15 @@ def accounts(
         (*name, max(period_of(start, budget.period_days, now), 0)): []
         for name, (start, budget) in granted.items()
     }
+    present = {key[:2]: key for key in charged}
     for entry in state.ledger.entries(agreement, dataset):
-        charged.setdefault((entry.agreement, entry.dataset, entry.period), []).append(entry)
+        named = (entry.agreement, entry.dataset)
+        charged.setdefault((*named, entry.period), []).append(entry)
+        if named in granted and present[named][2] != entry.period and entry.until is not None:
+            start, budget = granted[named]
+            # As the ledger counts: what an earlier version's period holds stays spent until that ends.
+            if entry.until > period_end(start, budget.period_days, present[named][2] - 1):
+                charged[present[named]].append(entry)
     return [_account(*name, entries, granted.get(name[:2]), now) for name, entries in sorted(charged.items())]
 
 

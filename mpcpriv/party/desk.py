@@ -359,9 +359,13 @@ class Desk:
         elif isinstance(body, Commitment | Share):
             if record.member not in held.signed.agreement.parties():
                 raise Mismatched(f"{record.member} does not compute and has no share of a result")
-            asked = SignedJob.from_bytes(self._state.job(record.job).document).job
+            stored = self._state.job(record.job)
+            asked = SignedJob.from_bytes(stored.document).job
             if isinstance(body, Share) and self.me not in asked.release.recipients:
                 raise Mismatched(f"{self.me} is no recipient of job {record.job[:16]}")
+            if isinstance(body, Share) and stored.closed:
+                # Nobody would read it, and when results are deleted it might come after that.
+                raise Mismatched(f"job {record.job[:16]} is over at {self.me}, and needs no more shares")
         elif isinstance(body, Countersigned):
             receipt, key = body.receipt, held.signing_key(record.member)
             # Whose receipts there may be is bounded, and a bad one in our log would make it look damaged.

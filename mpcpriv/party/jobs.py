@@ -206,7 +206,9 @@ def compute(
     check(admitted, analysis, together(public.tables)[0].rows, rows, earlier)
     if summed(admitted, analysis):
         assert isinstance(analysis, analyses.Private)
-        return rows, seal(session, _summed(session, admitted, analysis.query(public), own))
+        query = analysis.query(public)
+        query.fits(sum(rows.values()))
+        return rows, seal(session, _summed(session, admitted, query, own))
     assert isinstance(analysis, analyses.Computed)
     return rows, seal(session, _computed(session, admitted, analysis, public, own))
 

@@ -49,7 +49,7 @@ from mpcpriv.party.running import Run
 from mpcpriv.party.standing import Standing, standing
 from mpcpriv.party.state import State, StoredJob
 from mpcpriv.privacy.ledger import NotReserved
-from mpcpriv.release import charges
+from mpcpriv.release import apart, charges
 from mpcpriv.transport.base import Limits
 
 RESTARTED: Final = "the daemon was restarted"
@@ -170,6 +170,10 @@ class Scheduler:
             self._desk.decide(stored, accept=False, reasons=reasons)
         else:
             self._desk.decide(stored, accept=True, steward=approved)
+            if self._standing(stored).fate.settled:
+                # Another refused while this member's steward thought: by now the job may be closed, and
+                # nobody would look at the reservation again.
+                self._state.ledger.lapse(stored.digest)
 
     def _unaffordable(self, stored: StoredJob, held: Held, job: Job, now: datetime) -> list[str]:
         """Why its release cannot be paid for; if it can, that is reserved, at each computing member."""
@@ -344,8 +348,12 @@ class Scheduler:
             self._desk.fail(stored, self._refreshed(job).cause)  # rather than pay for nothing
         else:
             try:
+                if job.job.release.epsilon is None:
+                    # Once more: of two jobs that ran at the same time, neither knew of the other's.
+                    least = job.held.signed.agreement.privacy.minimum_cohort
+                    apart(least, run.report.rows, self._unnoised(stored, job.held))
                 self._desk.commit(stored, run.report)
-            except NotReserved as error:
+            except (NotReserved, UsageError) as error:
                 self._desk.fail(stored, str(error))
 
     def _releases(self, asking: StoredJob, held: Held) -> Mapping[str, int]:
@@ -366,15 +374,19 @@ class Scheduler:
         return counts
 
     def _unnoised(self, asking: StoredJob, held: Held) -> list[Mapping[str, int]]:
-        """By data set, the rows of each release without noise under this agreement, in any version."""
+        """By data set, the rows of each release without noise under this agreement, in any version.
+
+        Those that this member has committed to: it counted them itself, and without its share there is none.
+        """
         found: list[Mapping[str, int]] = []
         for stored in self._state.jobs():
             other = self._agreements.get(stored.agreement)
             if stored.digest == asking.digest or other.signed.agreement.id != held.signed.agreement.id:
                 continue
             job = self._standing(stored)
-            if job.job.release.epsilon is None and job.fate.state != "refused":
-                found += [commitment.rows for commitment in list(job.commitments.values())[:1]]
+            own = job.commitments.get(job.me)
+            if job.job.release.epsilon is None and own is not None:
+                found.append(own.rows)
         return found
 
     def _standing(self, stored: StoredJob) -> Standing:

@@ -371,10 +371,16 @@ class State:
             connection.execute(_jobs.update().where(_jobs.c.digest == job).values(salt=salt))
 
     def post(self, job: str, member: str, kind: str, peers: Iterable[str]) -> None:
-        """Has a record that is kept here delivered to these, too; the same ones again are the same."""
+        """Has a record that is kept here delivered to these, too; the same ones again are the same.
+
+        Raises:
+            Unknown: it is not kept here, or no longer.
+        """
         place = sa.and_(_records.c.job == job, _records.c.member == member, _records.c.kind == kind)
         with self._engine.begin() as connection:
-            number = connection.execute(sa.select(_records.c.number).where(place)).scalar_one()
+            number = connection.execute(sa.select(_records.c.number).where(place)).scalar_one_or_none()
+            if number is None:
+                raise Unknown(f"job {job[:16]}: its {kind} was kept for as long as was agreed")
             known = set(
                 connection.execute(sa.select(_outbox.c.peer).where(_outbox.c.record == number)).scalars()
             )
@@ -454,10 +460,11 @@ def _stored(row: Any) -> StoredJob:
 
 
 def _open(url: str) -> sa.Engine:
+    # Parameters are hidden: a write that fails ends in a log, and what is written are shares and results.
     parsed = sa.make_url(url)
     if parsed.get_backend_name() != "sqlite":
         # Two transactions that would contradict each other: unique constraints refuse the second.
-        return sa.create_engine(parsed, pool_pre_ping=True)
+        return sa.create_engine(parsed, pool_pre_ping=True, hide_parameters=True)
     if parsed.database and parsed.database != ":memory:":
         # It holds results; SQLite gives the files beside it the mode of this one.
         try:
@@ -467,7 +474,7 @@ def _open(url: str) -> sa.Engine:
             raise UsageError(
                 f"daemon.state: {parsed.database}: cannot be opened ({error.strerror})"
             ) from None
-    engine = sa.create_engine(parsed, connect_args={"timeout": _BUSY_SECONDS})
+    engine = sa.create_engine(parsed, connect_args={"timeout": _BUSY_SECONDS}, hide_parameters=True)
 
     def connect(connection: Any, _: object) -> None:
         connection.isolation_level = None  # the driver must not begin transactions by itself

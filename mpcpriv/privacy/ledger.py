@@ -78,13 +78,16 @@ class Charge:
         loss: the price.
         allowance: how much the agreement lets be spent in a period.
         period: in which it is spent (`period_of`).
-        until: when that period ends, for the words of a refusal (`period_end`).
+        until: when that period ends (`period_end`).
+        since: when it begins. With it, what was spent in a period that ends later counts, whichever it was: a
+            new version of an agreement may number its periods otherwise, and opens no fresh budget by that.
     """
 
     loss: Loss
     allowance: Allowance
     period: int
     until: datetime | None = None
+    since: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -166,7 +169,7 @@ class Ledger:
             if state in {"reserved", "debited"}:
                 return _otherwise(connection, job, rows)
             spent = {
-                dataset: _spent(connection, agreement, dataset, charge.period)
+                dataset: _spent(connection, agreement, dataset, charge.period, since=charge.since)
                 for dataset, charge in sorted(charges.items())
             }
             refused = [
@@ -270,8 +273,17 @@ _ENTRY: Final = sa.select(
 
 
 def _spent(
-    connection: sa.Connection, agreement: str, dataset: str, period: int, *, reserved: bool = True
+    connection: sa.Connection,
+    agreement: str,
+    dataset: str,
+    period: int,
+    *,
+    reserved: bool = True,
+    since: datetime | None = None,
 ) -> Loss:
+    within = _charges.c.period == period
+    if since is not None:
+        within = sa.or_(within, _charges.c.until > int(since.timestamp()))
     counted = ("reserved", "debited") if reserved else ("debited",)
     query = (
         # Equal jobs cost the same: each price is read once.
@@ -280,7 +292,7 @@ def _spent(
         .where(
             _charges.c.agreement == agreement,
             _charges.c.dataset == dataset,
-            _charges.c.period == period,
+            within,
             _releases.c.state.in_(counted),
         )
         .group_by(_charges.c.loss)

@@ -71,11 +71,13 @@ def charges(agreement: Agreement, job: Job, analysis: Analysis, now: datetime) -
         budget = None if dataset is None else dataset.budget
         if budget is None:
             raise UsageError(f"data set {one.dataset} has no budget")
-        period = period_of(agreement.valid_from, budget.period_days, now)
+        # The clocks of members differ by some seconds: who is early is in the first period, not before it.
+        period = max(period_of(agreement.valid_from, budget.period_days, now), 0)
         found[one.dataset] = Charge(
             loss,
             Allowance(budget.epsilon, budget.delta),
             period,
             period_end(agreement.valid_from, budget.period_days, period),
+            period_end(agreement.valid_from, budget.period_days, period - 1),
         )
     return found

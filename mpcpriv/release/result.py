@@ -140,7 +140,7 @@ def _privacy(admitted: AdmittedJob, noise: Noise, **sensitivity: float) -> dict[
         "mechanism": noise.kind,
         "epsilon": admitted.job.release.epsilon,
         "delta": admitted.job.release.delta or 0.0,
-        "neighbours": "data sets of which one has one row more",
+        "neighbours": "one row's contribution is there, or is not; the number of rows is public",
         **sensitivity,
         "scale": math.sqrt(noise.scale) if gaussian else float(noise.scale),
         "noise": math.sqrt(noise.variance),

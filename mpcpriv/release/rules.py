@@ -50,13 +50,26 @@ def check(
             f"the cohort has {cohort} rows, and agreement {agreement.id} releases nothing without noise from "
             f"less than {rule.minimum_cohort}; use more data"
         )
+    apart(rule.minimum_cohort, rows, earlier)
+
+
+def apart(least: int, rows: Mapping[str, int], earlier: Sequence[Mapping[str, int]]) -> None:
+    """Whether a cohort is the same as, or far from, each that was released without noise before.
+
+    Args:
+        least: by how many rows they must differ, if they do.
+        rows, earlier: see `check`.
+
+    Raises:
+        UsageError: it is not.
+    """
     for other in earlier:
-        apart = difference(rows, other)
-        if 0 < apart < rule.minimum_cohort:
+        differing = difference(rows, other)
+        if 0 < differing < least:
             raise UsageError(
-                f"the cohort differs by {apart} rows from one that was released without noise before, so the "
-                f"two results together would be about fewer than {rule.minimum_cohort} rows; use the same "
-                "rows as then, or ask for noise"
+                f"the cohort differs by {differing} rows from one that was released without noise before, so "
+                f"the two results together would be about fewer than {least} rows; use the same rows as "
+                "then, or ask for noise"
             )
 
 

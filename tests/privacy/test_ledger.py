@@ -122,6 +122,19 @@ def test_a_job_is_charged_at_one_price(ledger: Ledger) -> None:
     assert ledger.spent(STUDY, "north", 0) == Loss.pure_dp(0.5)
 
 
+def test_a_new_version_with_other_periods_opens_no_fresh_budget(ledger: Ledger) -> None:
+    """A budget of a month is spent; a version with weeks, or that begins today, comes in the middle of it."""
+    assert reserve(ledger, 1, north=charge(1.0)) == []
+    assert reserve(ledger, 2, north=charge(0.5, period=3)) == []  # what the numbers alone say
+    ledger.lapse(job(2))
+    week = replace(charge(0.5, period=3), since=END - timedelta(days=10), until=END - timedelta(days=3))
+    assert reserve(ledger, 2, north=week) != []
+    assert reserve(ledger, 3, south=week) == []
+    # The month is over: what was spent in it counts no more.
+    after = replace(charge(0.5, period=5), since=END, until=END + timedelta(days=7))
+    assert reserve(ledger, 4, north=after) == []
+
+
 def test_what_lapses_is_free_again_and_may_be_reserved_anew(ledger: Ledger) -> None:
     reserve(ledger, 1, north=charge(1.0))
     ledger.lapse(job(1))

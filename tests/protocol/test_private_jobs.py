@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -202,6 +203,35 @@ def test_contributions_of_another_shape_or_type_are_refused() -> None:
         query(contributions=lambda c: np.zeros((3, 2))).total(columns)
     with pytest.raises(RangeError, match="leaves the ring"):
         query(high=np.array([2, 2**61])).total(columns)
+
+
+def test_a_row_whose_norm_would_wrap_is_refused_and_not_taken_for_a_small_one() -> None:
+    wide = np.array([2**62, 2**62])
+    for changes in ({"low": -wide, "high": wide, "l1": 10}, {"low": np.array([-(2**63), 0]), "l1": 10}):
+        with pytest.raises(RangeError, match="clip them to less"):
+            query(**changes)
+
+
+def test_all_owners_rows_together_fit_the_ring() -> None:
+    one = query(high=np.array([2, 2**60]))
+    one.fits(3)
+    with pytest.raises(RangeError, match="over 4 rows of up to 1152921504606846976 each leaves the ring"):
+        one.fits(4)
+
+
+@pytest.mark.parametrize("grid", [0, -2, 3, 2**17])
+def test_a_grid_is_a_power_of_two(grid: int) -> None:
+    with pytest.raises(UsageError, match="power of two"):
+        query(grid=grid)
+
+
+def test_who_is_early_spends_of_the_first_period(tmp_path: Path) -> None:
+    admitted = mean(tmp_path, 1.0).admitted()
+    analysis = analyses.find("count-and-mean")
+    early = admitted.agreement.valid_from - timedelta(seconds=30)
+    for now in (early, early + timedelta(seconds=60)):
+        found = charges(admitted.agreement, admitted.job, analysis, now)
+        assert {charge.period for charge in found.values()} == {0}
 
 
 def test_many_rows_are_taken_in_parts() -> None:

@@ -26,6 +26,7 @@ from mpcpriv.party.records import (
     Decision,
     Outcome,
     Record,
+    Share,
     SignedRecord,
 )
 from mpcpriv.party.state import Letter
@@ -121,6 +122,17 @@ def test_jobs_of_one_submitter_in_a_day_are_bounded_also_when_all_have_ended(
         place.state.mark(place.desk.propose(place.job(ME).to_bytes()), closed=True)
     with pytest.raises(TooMany, match="within a day"):
         place.desk.propose(place.job(ME).to_bytes())
+
+
+def test_a_share_that_comes_when_all_is_over_is_not_kept(place: Office) -> None:
+    study = place.agree()
+    job = place.proposed("bob", study)
+    place.desk.receive(place.record("carol", study, job.digest, Share.of(b"in time")))
+    place.state.mark(job.digest, closed=True)
+    with pytest.raises(Mismatched, match="is over at alice"):
+        place.desk.receive(place.record("bob", study, job.digest, Share.of(b"late")))
+    # Of what is here already the courier only hears that it is.
+    assert not place.desk.receive(place.record("carol", study, job.digest, Share.of(b"in time")))
 
 
 def test_a_job_that_breaks_more_terms_than_can_be_told_is_refused(place: Office) -> None:

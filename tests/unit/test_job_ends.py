@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,8 +14,10 @@ from mpcpriv.agreement.admit import AdmittedJob
 from mpcpriv.audit.log import AuditDamaged
 from mpcpriv.party import scheduler
 from mpcpriv.party.held import Held
-from mpcpriv.party.records import AuditHead, Countersigned, Decision, Outcome, Ready
+from mpcpriv.party.jobs import RunReport
+from mpcpriv.party.records import AuditHead, Commitment, Countersigned, Decision, Outcome, Ready
 from mpcpriv.party.state import StoredJob
+from mpcpriv.release import Layout
 from tests.unit.agreements import content
 from tests.unit.desks import ME, Office, office
 
@@ -156,3 +159,66 @@ def test_a_release_that_may_have_been_made_counts_whatever_came_of_the_job(place
         assert fate(place, job) == "failed"
     counts = place.scheduler._releases(asking, study)
     assert counts == {"alice-patients": 1, "bob-patients": 1, "carol-patients": 1}
+
+
+# -- what was released before, and what was set aside
+
+
+def report(rows: int) -> RunReport:
+    layout = (Layout(name="sums", size=1, bits=0),)
+    return RunReport({"alice-patients": rows}, layout, b"a share", "1" * 64, "2" * 64, "3" * 64, 1, 0, 0, 0.0)
+
+
+def concluded(place: Office, job: StoredJob, rows: int) -> None:
+    run: Any = SimpleNamespace(succeeded=True, report=report(rows))
+    place.scheduler._conclude(place.scheduler._standing(job), run)
+
+
+def test_cohorts_of_jobs_that_run_at_once_are_held_against_each_other(place: Office) -> None:
+    study = place.agree()
+    jobs = [proposed(place, study, -timedelta(hours=1)) for _ in range(4)]
+    for job in jobs:
+        tell(place, study, job, ACCEPT, *OTHERS)
+        place.desk.decide(job, accept=True)
+    for job, rows in zip(jobs, (200, 201, 200, 250), strict=True):
+        concluded(place, job, rows)
+    committed = [bool(place.said(job.digest, Commitment)) for job in jobs]
+    assert committed == [True, False, True, True]
+    assert "differs by 1 rows from one that was released" in place.said(jobs[1].digest, Outcome)[0].reason
+
+
+def test_how_many_rows_were_released_is_what_this_member_counted(place: Office) -> None:
+    study = place.agree()
+    job, other = (proposed(place, study, -timedelta(hours=1)) for _ in range(2))
+    false = Commitment(
+        rows={"alice-patients": 90_000},
+        layout=list(report(1).layout),
+        transcript="1" * 64,
+        share="2" * 64,
+        inputs="3" * 64,
+    )
+    tell(place, study, job, false, "carol")
+    assert place.scheduler._unnoised(other, study) == []
+    concluded(place, job, 200)
+    assert place.scheduler._unnoised(other, study) == [{"alice-patients": 200}]
+
+
+def test_what_a_steward_approves_too_late_sets_nothing_aside(place: Office) -> None:
+    budget = {"epsilon": 1.0, "delta": 1e-6, "period_days": 30}
+    datasets = [{**one, "budget": budget} for one in content()["datasets"]]
+    privacy = {"mechanism": "discrete-gaussian"}
+    study = place.agree(approval="steward", datasets=datasets, privacy=privacy)
+    release = {"recipients": [ME], "epsilon": 0.5, "delta": 1e-6}
+    in_time, late = (place.proposed("bob", study, release=release) for _ in range(2))
+    step(place)
+    asked = place.state.job(late.digest)
+    assert asked.pending
+    refusal = Decision(accept=False, reasons=["no"])
+    tell(place, study, late, refusal, "carol")
+    step(place)
+    assert place.state.job(late.digest).closed
+    # The steward's call had looked before.
+    place.scheduler.judge(asked, approved=True)
+    place.scheduler.judge(place.state.job(in_time.digest), approved=True)
+    states = {entry.job: entry.state for entry in place.state.ledger.entries("study")}
+    assert states == {late.digest: "lapsed", in_time.digest: "reserved"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import traceback
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from sqlalchemy.exc import SQLAlchemyError
 
 from mpcpriv.errors import UsageError
 from mpcpriv.party import state as module
@@ -100,6 +102,30 @@ def test_a_commitment_its_share_and_its_debit_are_kept_together_or_not_at_all(ur
         other.post(JOB, "bob", "share", ["r"])
     assert [letter.record for letter in other.outbox("r")] == [share.record.canonical()]
     other.close()
+
+
+def test_a_write_that_fails_does_not_say_what_was_written(state: State) -> None:
+    state.add_job(PROPOSAL, b"job", seen=SEEN)
+    with state._engine.begin() as connection:
+        for table in ("outbox", "records"):
+            connection.exec_driver_sql(f"DROP TABLE {table}")
+    with pytest.raises(SQLAlchemyError) as found:
+        state.commit(signed("bob", COMMITMENT), signed("bob", Share.of(b"share")), [], "5a", paid=False)
+    said = "".join(traceback.format_exception(found.value))
+    assert "INSERT INTO records" in said
+    assert COMMITMENT.share not in said
+    # And so with what comes with the share, the result, and the salt.
+    with pytest.raises(SQLAlchemyError) as found, state._engine.begin() as connection:
+        connection.execute(sa.text("UPDATE records SET record = :share"), {"share": b"a-share"})
+    assert "a-share" not in str(found.value)
+
+
+def test_what_is_no_longer_kept_is_not_posted(state: State) -> None:
+    state.add_job(PROPOSAL, b"job", seen=SEEN)
+    state.commit(signed("bob", COMMITMENT), signed("bob", Share.of(b"share")), [], "5a", paid=False)
+    state.forget(JOB)
+    with pytest.raises(Unknown, match="share was kept for as long as was agreed"):
+        state.post(JOB, "bob", "share", ["r"])
 
 
 def test_a_second_share_for_one_debit_is_refused(state: State) -> None:
