@@ -78,6 +78,16 @@ class Query:
             linf = min(linf, math.isqrt(l2_squared))
         return Sensitivity(l1, l2_squared, linf)
 
+    def fits(self, rows: int) -> None:
+        """Refuses so many rows of one owner, in however many parts they are summed.
+
+        Raises:
+            RangeError: their sum could leave the ring.
+        """
+        most = self.sensitivity().linf
+        if rows * most >= _MOST:
+            raise RangeError(f"a sum over {rows} rows of up to {most} each leaves the ring")
+
     def total(self, columns: Mapping[str, np.ndarray]) -> np.ndarray:
         """The sum over one owner's rows, int64 (d,), of contributions that are clipped here.
 
@@ -86,10 +96,7 @@ class Query:
             RangeError: the sum could leave the ring.
         """
         rows = len(next(iter(columns.values())))
-        if rows * self.sensitivity().linf >= _MOST:
-            raise RangeError(
-                f"a sum over {rows} rows of up to {self.sensitivity().linf} each leaves the ring"
-            )
+        self.fits(rows)
         total = np.zeros(self.size, dtype=np.int64)
         chunk = max(_HELD // self.size, 1)
         for start in range(0, rows, chunk):
