@@ -31,7 +31,6 @@ def contained(path: Path | None = None, attached: str = "") -> Iterator[duckdb.D
     connection = duckdb.connect(
         ":memory:",
         config={
-            "python_enable_replacements": False,
             "autoinstall_known_extensions": False,
             "autoload_known_extensions": False,
             "temp_directory": "",
