@@ -25,6 +25,31 @@ class Unsupported(UsageError, NotImplementedError):
     """An operation, option or argument that mpcpriv refuses rather than computes wrongly."""
 
 
+class DataError(UsageError):
+    """A party's table does not hold what was agreed.
+
+    The message is for the table's owner. The others may read `told`: the party, the data set and the columns,
+    and nothing that is counted or seen in the table.
+
+    Attributes:
+        dataset: the data set, and whose it is.
+        columns: those in which something is wrong; none where the whole table is.
+    """
+
+    def __init__(self, dataset: str, columns: collections.abc.Sequence[str], message: str) -> None:
+        super().__init__(message)
+        self.dataset, self.columns = dataset, tuple(columns)
+
+    @property
+    def told(self) -> str:
+        """What the others may read."""
+        where = f", column{'s' * (len(self.columns) > 1)} {', '.join(self.columns)}" if self.columns else ""
+        return f"{self.dataset}{where}: the table does not hold what was agreed"
+
+    def __reduce__(self) -> tuple[type[DataError], tuple[str, tuple[str, ...], str]]:
+        return type(self), (self.dataset, self.columns, str(self))
+
+
 class DaemonError(MpcprivError):
     """One's own daemon cannot be reached, or cannot answer."""
 

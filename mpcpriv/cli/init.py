@@ -27,7 +27,8 @@ def init(
         mpcpriv init parties/alice --name alice
 
     party.toml gets a [daemon] section with which `mpcpriv party serve` runs; edit `data_host` where the other
-    members are on other machines, and write your tables under [data]. An existing key is never overwritten.
+    members are on other machines, and write your tables under [data], as docs/data.md says. An existing key
+    is never overwritten.
     """
     from mpcpriv.documents import public_key, read_file
     from mpcpriv.party.config import DAEMON, create

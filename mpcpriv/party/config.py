@@ -18,13 +18,16 @@ minutes = 60                       # that a job may wait for its members, and th
 [control]                          # optional: where the own client reaches the daemon
 socket = "127.0.0.1:9400"
 
-[data]                             # where the data sets of agreements are
-patients = "patients.csv"
+[data]                             # where the data sets of agreements are (docs/data.md)
+patients = "patients.csv"          # or .parquet, .arrow, .feather
+visits = { file = "clinic.duckdb", table = "visits" }
+deaths = { postgres = "host=db dbname=registry user=mpcpriv", table = "public.deaths" }
 """
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,6 +39,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from mpcpriv.data.declared import Postgres, Source, TableFile
 from mpcpriv.documents import first_problem, parse_toml
 from mpcpriv.errors import UsageError
 from mpcpriv.job.model import Name
@@ -59,7 +63,10 @@ memory_gb = 8                      # of data, for each worker
 minutes = 60                       # that a job may wait for its members, and then run
 
 # [data]                           # by its name in agreements, where each table of this member is
-# alice-patients = "patients.csv"
+# alice-patients = "patients.csv"  # or .parquet, .arrow, .feather
+# alice-visits = { file = "clinic.duckdb", table = "visits" }  # a table or view
+# alice-deaths = { postgres = "host=db dbname=registry user=mpcpriv", table = "public.deaths" }
+# # of PostgreSQL, with the password in ~/.pgpass
 """
 """What `mpcpriv init` writes of a daemon: as it stands, for members on one machine."""
 
@@ -71,6 +78,10 @@ _ANYWHERE = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104 -- what is r
 
 _Place = Annotated[str, Field(pattern=r"^[^\x00]+$")]
 """A path, or the URL of a database: no file's name holds a zero byte."""
+
+
+_PASSWORD: Final = re.compile(r"password|://[^/@]*:[^/@]*@", re.IGNORECASE)
+"""In what libpq connects by; in the form of a URL it may stand before the host, too."""
 
 
 class _Part(BaseModel):
@@ -103,6 +114,32 @@ class _Control(_Part):
     socket: Annotated[str, Field(pattern=_ADDRESS)]
 
 
+class _Table(_Part):
+    file: _Place | None = None
+    postgres: str | None = None  # no rule that could be broken: an error would show the password
+    table: Annotated[str, Field(min_length=1)] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _path(cls, value: object) -> object:
+        return {"file": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if (self.file is None) == (self.postgres is None):
+            raise ValueError("write file, or postgres; and one of the two")
+        if self.postgres is not None and self.table is None:
+            raise ValueError('write the table that is read, as table = "schema.name"')
+        return self
+
+    def source(self, folder: Path) -> Source:
+        """What was declared; paths are relative to `folder`."""
+        if self.postgres is not None:
+            return Postgres(self.postgres, self.table or "")
+        path = folder / (self.file or "")
+        return path if self.table is None else TableFile(path, self.table)
+
+
 class _File(_Part):
     name: str
     key: _Place
@@ -111,7 +148,7 @@ class _File(_Part):
     listen: str | None = None
     daemon: _Daemon | None = None
     control: _Control | None = None
-    data: dict[Name, _Place] = Field(default_factory=dict)
+    data: dict[Name, _Table] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -163,7 +200,7 @@ class Party:
     signing: Path | None = None
     daemon: DaemonConfig | None = None
     control: str | None = None
-    data: Mapping[str, Path] = field(default_factory=lambda: MappingProxyType({}))
+    data: Mapping[str, Source] = field(default_factory=lambda: MappingProxyType({}))
 
     @property
     def name(self) -> PartyId:
@@ -231,7 +268,7 @@ def read_party(path: Path) -> Party:
         None if content.signing_key is None else path.parent / content.signing_key,
         daemon,
         _control(content),
-        MappingProxyType({dataset: path.parent / where for dataset, where in content.data.items()}),
+        _data(path, content.data),
     )
 
 
@@ -251,10 +288,8 @@ def _parse(data: bytes, source: str) -> tuple[_File, PartyId]:
 def _daemon(path: Path, content: _Daemon) -> DaemonConfig:
     folder = path.parent
     url = content.state if "://" in content.state else f"sqlite:///{(folder / content.state).absolute()}"
-    if urlsplit(url).password and os.name == "posix" and path.stat().st_mode & 0o077:
-        raise UsageError(
-            f"{path}: others may read this file, and the password in daemon.state; run chmod 600 {path}"
-        )
+    if urlsplit(url).password:
+        _owners_alone(path, "daemon.state")
     return DaemonConfig(
         content.listen,
         url,
@@ -265,6 +300,20 @@ def _daemon(path: Path, content: _Daemon) -> DaemonConfig:
         content.minutes * 60,
         None if content.data_ports is None else (content.data_ports[0], content.data_ports[1]),
     )
+
+
+def _data(path: Path, content: Mapping[str, _Table]) -> Mapping[str, Source]:
+    for name, table in content.items():
+        if table.postgres is not None and _PASSWORD.search(table.postgres):
+            _owners_alone(path, f"data.{name}.postgres")
+    return MappingProxyType({name: table.source(path.parent) for name, table in content.items()})
+
+
+def _owners_alone(path: Path, field_: str) -> None:
+    if os.name == "posix" and path.stat().st_mode & 0o077:
+        raise UsageError(
+            f"{path}: others may read this file, and the password in {field_}; run chmod 600 {path}"
+        )
 
 
 def _control(content: _File) -> str | None:

@@ -1,7 +1,8 @@
 """How a member's program ended, in words: for its own owner, and for its peers.
 
 The two differ. The owner sees his program's traceback; the peers see the *type* of the exception and
-nothing else, because the text of an exception may quote the data that caused it.
+nothing else, because the text of an exception may quote the data that caused it. Where a table does not hold
+what was agreed, they see whose, which and which columns: names that stand in the agreement.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal
 
-from mpcpriv.errors import MpcprivError, PeerError
+from mpcpriv.errors import DataError, MpcprivError, PeerError
 
 Kind = Literal["program", "died", "peer", "stopped"]
 
@@ -65,7 +66,7 @@ def explain(error: BaseException) -> Failure:
     if isinstance(error, MpcprivError):
         place = _place(error)
         text = f"{place}: {message}" if place else message
-        return Failure("program", text, text, kind)
+        return Failure("program", text, text, error.told if isinstance(error, DataError) else kind)
     summary = f"{kind}: {message}" if message else kind
     frames = _programs_own(error.__traceback__)
     text = "".join(traceback.format_exception(type(error), error, frames)).rstrip("\n")

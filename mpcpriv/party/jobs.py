@@ -8,27 +8,25 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mpcpriv import analyses
 from mpcpriv.agreement.admit import AdmittedJob, LedgerView, Refusal, admit
 from mpcpriv.agreement.model import Dataset
 from mpcpriv.agreement.signed import SignedAgreement
+from mpcpriv.data.declared import Source
 from mpcpriv.errors import Desynchronised, UsageError
 from mpcpriv.job.signed import SignedJob
 from mpcpriv.transport.base import Transport
 
 if TYPE_CHECKING:
-    import numpy as np
     import torch
 
     from mpcpriv.analyses.query import Query
+    from mpcpriv.data.held import Held
     from mpcpriv.engine.loop import Watcher
     from mpcpriv.engine.session import Session
     from mpcpriv.release import Layout, Sealed
-
-Columns = Mapping[str, "np.ndarray"]
 
 MOST_ROWS = 1 << 31
 SALT_BYTES = 32
@@ -82,7 +80,7 @@ class JobProgram:
     agreement: bytes
     job: bytes
     me: str
-    data: Mapping[str, Path]
+    data: Mapping[str, Source]
     received: datetime
     newest: int
     releases: Mapping[str, int]
@@ -103,8 +101,9 @@ class JobProgram:
 
         engine.prepare()
         admitted = self.admit()
-        prepared = analyses.find(admitted.job.analysis), _own(admitted, self.me, self.data)
-        object.__setattr__(self, "_prepared", (admitted, *prepared))
+        analysis = analyses.find(admitted.job.analysis)
+        own = _own(admitted, analysis, self.me, self.data)
+        object.__setattr__(self, "_prepared", (admitted, analysis, own))
 
     def admit(self) -> AdmittedJob:
         """The job, held against the agreement once more: a worker takes nobody's word for it.
@@ -168,7 +167,7 @@ def compute(
     session: Session,
     admitted: AdmittedJob,
     analysis: analyses.Analysis,
-    own: Mapping[str, Columns],
+    own: Mapping[str, Held],
     earlier: Sequence[Mapping[str, int]] = (),
 ) -> tuple[Mapping[str, int], Sealed]:
     """What all parties do alike, in a plan as in earnest.
@@ -180,7 +179,7 @@ def compute(
         session: of this party.
         admitted: the job.
         analysis: that it names.
-        own: by data set of this party, its columns.
+        own: by data set of this party, its table: `Whole`, or any where the job is a sum over rows.
         earlier: by data set, the rows of each release without noise before, under this agreement.
 
     Returns:
@@ -218,21 +217,23 @@ def _computed(
     admitted: AdmittedJob,
     analysis: analyses.Computed,
     public: analyses.Asked,
-    own: Mapping[str, Columns],
+    own: Mapping[str, Held],
 ) -> dict[str, tuple[torch.Tensor, int]]:
     """This party's shares of what the analysis computes, and their fractional bits."""
     from mpcpriv.analyses.table import share
+    from mpcpriv.data.held import Whole
     from mpcpriv.engine import steps
     from mpcpriv.release import noise_of_steps
 
     datasets = {one.name: one for one in admitted.agreement.datasets}
+    columns = {name: held.columns for name, held in own.items() if isinstance(held, Whole)}
     inputs = {
         one.dataset: share(
             datasets[one.dataset],
             one.columns,
             public.tables[one.dataset].rows,
             admitted.parties.index(datasets[one.dataset].owner),
-            own.get(one.dataset),
+            columns.get(one.dataset),
         )
         for one in admitted.job.inputs
     }
@@ -245,7 +246,7 @@ def _computed(
 
 
 def _summed(
-    session: Session, admitted: AdmittedJob, query: Query, own: Mapping[str, Columns]
+    session: Session, admitted: AdmittedJob, query: Query, own: Mapping[str, Held]
 ) -> dict[str, tuple[torch.Tensor, int]]:
     """This party's share of a query: its own rows' sum, and its own noise, if any."""
     import numpy as np
@@ -258,8 +259,10 @@ def _summed(
     session.note(f"query of {query.size}, {noise!r}")
     # Noise is drawn before any row is looked at: how long it takes depends on what is drawn.
     total = np.zeros(query.size, dtype=np.int64) if noise is None else np.asarray(noise.share(query.size))
-    for columns in own.values():
-        total = total + query.total(columns)
+    for held in own.values():
+        query.fits(held.rows)
+        for columns in held.batches():
+            total = total + query.total(columns)
     share, bits = session.given(torch.from_numpy(total)), 0
     least = admitted.agreement.privacy.smallest_cell
     if query.choose:
@@ -292,14 +295,14 @@ def _shown(session: Session, share: torch.Tensor, grid: int, least: int) -> tupl
     return suppress(counts, least).share, FRACTIONAL_BITS - (grid.bit_length() - 1)
 
 
-def _rows(session: Session, admitted: AdmittedJob, own: Mapping[str, Columns]) -> dict[str, int]:
+def _rows(session: Session, admitted: AdmittedJob, own: Mapping[str, Held]) -> dict[str, int]:
     """How many rows each data set has, from its owner."""
     import torch
 
     from mpcpriv.engine.communicator import Communicator
 
     names = [one.dataset for one in admitted.job.inputs]
-    counts = [len(next(iter(own[name].values()))) if name in own else 0 for name in names]
+    counts = [own[name].rows if name in own else 0 for name in names]
     # Public: that these are told to all parties stands in the plan and in the documentation.
     told = Communicator.get().all_gather(torch.tensor(counts, dtype=torch.int64))
     owners = {one.name: one.owner for one in admitted.agreement.datasets}
@@ -320,12 +323,17 @@ def _enough(dataset: Dataset, rows: int) -> None:
         )
 
 
-def _own(admitted: AdmittedJob, me: str, data: Mapping[str, Path]) -> dict[str, Columns]:
-    """This party's columns."""
+def _own(
+    admitted: AdmittedJob, analysis: analyses.Analysis, me: str, data: Mapping[str, Source]
+) -> dict[str, Held]:
+    """This party's tables; in memory where they are shared, and read again where they are only summed."""
+    from mpcpriv.data.held import Streamed, Whole
     from mpcpriv.data.source import load
+    from mpcpriv.release.result import summed
 
     datasets = {one.name: one for one in admitted.agreement.datasets}
-    own: dict[str, Columns] = {}
+    streamed = summed(admitted, analysis)
+    own: dict[str, Held] = {}
     for one in admitted.job.inputs:
         dataset = datasets[one.dataset]
         if dataset.owner not in admitted.parties:
@@ -338,15 +346,16 @@ def _own(admitted: AdmittedJob, me: str, data: Mapping[str, Path]) -> dict[str, 
                 raise UsageError(
                     f"data set {dataset.name}: the configuration names no table; write it under [data]"
                 )
-            own[dataset.name] = load(data[dataset.name], dataset, one.columns)
+            asked = data[dataset.name], dataset, one.columns
+            own[dataset.name] = Streamed(*asked) if streamed else Whole(load(*asked))
     return own
 
 
-def input_digest(own: Mapping[str, Any], salt: bytes) -> str:
-    """SHA-256 over the salt and this party's columns: names, types, numbers."""
+def input_digest(own: Mapping[str, Held], salt: bytes) -> str:
+    """SHA-256 over the salt and this party's columns: names, types, and the SHA-256 of their numbers."""
     total = hashlib.sha256(salt)
-    for dataset, columns in own.items():
-        for name, values in columns.items():
-            head = f"{dataset}\0{name}\0{values.dtype.str}\0{len(values)}\0".encode()
-            total.update(len(head).to_bytes(8) + head + values.tobytes())
+    for dataset, held in own.items():
+        for name, (kind, digest) in held.digests.items():
+            head = f"{dataset}\0{name}\0{kind}\0{held.rows}\0".encode()
+            total.update(len(head).to_bytes(8) + head + digest)
     return total.hexdigest()

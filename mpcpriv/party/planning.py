@@ -12,6 +12,7 @@ import numpy as np
 from mpcpriv import analyses
 from mpcpriv.agreement.admit import AdmittedJob
 from mpcpriv.agreement.model import ColumnTerms, Dataset
+from mpcpriv.data.held import Whole
 from mpcpriv.engine.costs import Plan
 from mpcpriv.errors import UsageError
 from mpcpriv.party.jobs import compute
@@ -75,7 +76,7 @@ def plan_job(admitted: AdmittedJob, rows: Mapping[str, int] | None = None) -> Jo
 
         session = current()
         mine = {
-            one.dataset: _anything(datasets[one.dataset], one.columns, counts[one.dataset])
+            one.dataset: Whole(_anything(datasets[one.dataset], one.columns, counts[one.dataset]))
             for one in admitted.job.inputs
             if datasets[one.dataset].owner == admitted.parties[session.rank]
         }

@@ -18,6 +18,7 @@ from sklearn.preprocessing import StandardScaler
 
 import mpcpriv.engine
 from mpcpriv import analyses
+from mpcpriv.data.held import Whole
 from mpcpriv.errors import Desynchronised, Unsupported, UsageError
 from mpcpriv.party import launch
 from mpcpriv.party.jobs import RunReport, input_digest
@@ -161,7 +162,7 @@ def test_digests_tell_nothing_to_others_and_all_to_their_owners(tmp_path: Path) 
     assert not {r.input_digest for r in first} & {r.input_digest for r in second}
     assert results[0].salt != results[1].salt
     assert not {r.share for r in first} & {r.share for r in second}
-    own = {"alice-rows": {name: BY_ROWS["alice"][name] for name in ("mean radius", "benign")}}
+    own = {"alice-rows": Whole({name: BY_ROWS["alice"][name] for name in ("mean radius", "benign")})}
     assert input_digest(own, bytes.fromhex(first[0].input_salt)) == first[0].input_digest
     assert first[0].input_salt not in repr(first[0])
     assert repr(first[0].share) not in repr(first[0])
@@ -219,7 +220,9 @@ def test_who_runs_another_job_is_noticed(tmp_path: Path) -> None:
 
 
 def test_too_few_rows_at_one_owner(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="data set carol-rows: 169 rows, and the agreement asks for 170"):
+    with pytest.raises(
+        UsageError, match="data set carol-rows of carol: 169 rows, and the agreement asks for 170"
+    ):
         run(summary(tmp_path, minimum_rows=170))
 
 

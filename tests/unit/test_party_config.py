@@ -15,6 +15,7 @@ from structlog.testing import capture_logs
 from typer.testing import CliRunner
 
 from mpcpriv.cli import commands
+from mpcpriv.data.declared import Postgres, TableFile
 from mpcpriv.documents import public_key
 from mpcpriv.errors import UsageError
 from mpcpriv.party.config import create, read_party
@@ -125,7 +126,7 @@ def test_what_init_writes_is_a_daemon_that_can_be_started(tmp_path: Path) -> Non
     party = read_party(path)
     assert party.daemon is not None
     assert party.daemon.data_ports == (9410, 9419)
-    assert list(party.data) == ["alice-patients"]
+    assert list(party.data) == ["alice-patients", "alice-visits", "alice-deaths"]
 
 
 def test_settings_take_the_place_of_the_defaults(tmp_path: Path) -> None:
@@ -200,3 +201,51 @@ def test_a_password_of_the_database_is_its_owners_alone(folder: Path) -> None:
     party = read_party(path)
     assert party.daemon is not None
     assert "secret" not in repr(party)
+
+
+def test_tables_are_declared_by_where_they_are(folder: Path) -> None:
+    path = write(
+        folder,
+        '[data]\na = "a.csv"\nb = { file = "b.duckdb", table = "s.t" }\n'
+        '[data.c]\npostgres = "host=db user=me"\ntable = "t"\n[data.d]\nfile = "d.arrow"\n',
+    )
+    path.chmod(0o644)
+    assert dict(read_party(path).data) == {
+        "a": folder / "a.csv",
+        "b": TableFile(folder / "b.duckdb", "s.t"),
+        "c": Postgres("host=db user=me", "t"),
+        "d": folder / "d.arrow",
+    }
+
+
+@pytest.mark.parametrize(
+    "server", ["postgresql://me:hidden@db/x", "host=db password=hidden", "postgresql://db/x?password=hidden"]
+)
+def test_a_password_of_a_table_is_its_owners_alone(folder: Path, server: str) -> None:
+    path = write(folder, f'[data]\nc = {{ postgres = "{server}", table = "t" }}\n')
+    path.chmod(0o640)
+    with pytest.raises(UsageError, match=r"password in data\.c\.postgres; run chmod 600") as found:
+        read_party(path)
+    assert "hidden" not in str(found.value)
+    path.chmod(0o600)
+    party = read_party(path)
+    assert party.data["c"] == Postgres(server, "t")
+    assert "hidden" not in repr(party)
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ('{ postgres = "password=hidden" }', "data.c: .*table"),
+        ('{ postgres = "password=hidden", file = "a.csv", table = "t" }', "data.c: .*one of the two"),
+        ('{ postgres = "password=hidden", table = "" }', "data.c.table: "),
+        ('{ postgres = "password=hidden", table = "t", sheet = 1 }', "data.c.sheet: no such field"),
+        ('{ postgres = ["password=hidden"], table = "t" }', "data.c.postgres: "),
+        ('{ table = "t" }', "data.c: write file, or postgres"),
+        ("7", "data.c: "),
+    ],
+)
+def test_what_declares_no_table(folder: Path, table: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said) as found:
+        read_party(write(folder, f"[data]\nc = {table}\n"))
+    assert "hidden" not in str(found.value)

@@ -13,6 +13,7 @@ import pytest
 
 from mpcpriv.agreement.model import ColumnTerms, Dataset
 from mpcpriv.data import source
+from mpcpriv.data.contained import contained
 from mpcpriv.data.scale import Scale
 from mpcpriv.errors import UsageError
 
@@ -79,7 +80,7 @@ def test_a_parquet_table(tmp_path: Path) -> None:
         ("", "is empty"),
         ("age,weight,ill\n45,70,1\n", "has no column 'stage'"),
         ("age,weight,ill,stage,age\n45,70,1,I,46\n", "columns of one name, 'age'"),
-        ("age,weight,ill,stage,Age\n45,70,1,I,46\n", "columns of one name, 'Age', 'age'"),
+        ("age,weight,ill,stage,Age\n45,70,1,I,46\n", "columns of one name, 'age'"),
         (HEADER + "45,70,1,I,47\n", "is no table (line 2)"),
         (HEADER + "45,70\n", "is no table (line 2)"),
         ((HEADER + "45,70,1,I\n").encode() + b"45,70,1,\xff47\n", "is not UTF-8 (line 3)"),
@@ -97,7 +98,7 @@ def test_what_is_refused(tmp_path: Path, text: str | bytes, said: str) -> None:
 
 
 def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"1 rows, .* asks for 5 .*'age'.*'weight'.*'ill'.*'stage'"):
+    with pytest.raises(UsageError, match=r"1 row, .* asks for 5 .*'age'.*'weight'.*'ill'.*'stage'"):
         load(tmp_path, HEADER + "999,x,7,\n", minimum=5)
 
 
@@ -133,7 +134,7 @@ def test_only_this_file_can_be_read(tmp_path: Path) -> None:
     for path in (mine, other):
         path.write_text(HEADER + "45,70,1,I\n")
     assert source.load(mine, dataset(), ["age"])["age"].tolist() == [45]
-    with source._contained(mine, "ours") as connection:
+    with contained(mine) as connection:
         for statement in (
             f"SELECT * FROM read_csv('{other}')",
             f"COPY (SELECT 1) TO '{tmp_path}/new.csv'",
