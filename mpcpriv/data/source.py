@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Final
 
+import duckdb
 import numpy as np
 
 from mpcpriv.agreement.model import ColumnTerms, Dataset
@@ -66,7 +67,11 @@ def batches(
             raise DataError(ours, missing, f"{ours}: {_shown(source)} has no column {names}")
         checked = checks.Checks(connection, terms)
         for cells in table.read([table.header.index(column.name) for column in terms], rows):
-            typed = checked.typed(cells)
+            try:
+                typed = checked.typed(cells)
+            except duckdb.Error:
+                # What DuckDB says may quote cells: nothing of it is passed on.
+                raise UsageError(f"{ours}: {_shown(source)} has cells that are no text or numbers") from None
             if typed is not None and cells.num_rows:
                 yield dict(zip(columns, typed, strict=True))
         found = list(checked.problems())

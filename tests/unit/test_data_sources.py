@@ -433,3 +433,15 @@ def test_a_table_that_changes_during_a_job_is_refused(write: Write) -> None:
     write(table(age=[45, 46, 48]))
     with pytest.raises(DataError, match="was changed during the job"):
         list(streamed.batches())
+
+
+@pytest.mark.parametrize("writer", [as_parquet, as_arrow, as_stream])
+def test_how_arrow_holds_text_does_not_matter(
+    tmp_path: Path, writer: Callable[[pa.Table, Path], Source]
+) -> None:
+    path = tmp_path / {as_parquet: "t.parquet", as_arrow: "t.arrow", as_stream: "t.arrows"}[writer]
+    stages = pa.array(GOOD["stage"])
+    for held in (stages.dictionary_encode(), stages.cast(pa.large_string()), stages.cast(pa.string_view())):
+        assert load(writer(table(stage=held), path))["stage"].tolist() == [0, 2, 1]
+    nested = pa.array([[45.5], [46.5], [47.5]])
+    assert "45" not in refused(writer(table(weight=nested), path))
