@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from mpcpriv.errors import (
     DaemonError,
+    DataError,
     Desynchronised,
     FrameRefused,
     JobError,
@@ -40,6 +41,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "DaemonError",
+    "DataError",
     "Desynchronised",
     "FrameRefused",
     "JobError",
