@@ -25,6 +25,7 @@ def in_arrow(sites: Sites, ages: list[int | None]) -> None:
         out.write_table(table)
 
 
+@pytest.mark.slow
 def test_tables_may_lie_anywhere_and_their_mistakes_stay_there(tmp_path: Path, server: str) -> None:
     database = server.replace("+psycopg", "")
     declared = {
