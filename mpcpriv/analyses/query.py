@@ -55,10 +55,8 @@ class Query:
             `high` allow; a row beyond it counts as zeros.
         grid: what one row counts for, a power of two, where each sum is a number of rows; small ones are then
             suppressed in a release without noise. None where they are not.
-        choose: whether nothing is released but the place of the largest noised sum (of equal ones any). Each
-            party's discrete Laplace noise is for one sum, not for all of them: report-noisy-max (Dwork and
-            Roth, "The Algorithmic Foundations of Differential Privacy", 2014, Claim 3.9; ties do no harm on a
-            grid, where a row moves each threshold by whole units). `read` gets the place instead of sums.
+        choose: whether nothing is released but the place of the largest noised sum, of equal ones the first:
+            see `mpcpriv.release.choice`. `read` gets the place instead of sums.
 
     Raises:
         UsageError: the grid is none.

@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mpcpriv import analyses
 from mpcpriv.agreement.admit import AdmittedJob, LedgerView, Refusal, admit
@@ -253,6 +253,7 @@ def _summed(
     import torch
 
     from mpcpriv.release import noise_for
+    from mpcpriv.release.choice import largest
     from mpcpriv.release.result import QUERY
 
     noise = noise_for(admitted, query)
@@ -266,21 +267,10 @@ def _summed(
     share, bits = session.given(torch.from_numpy(total)), 0
     least = admitted.agreement.privacy.smallest_cell
     if query.choose:
-        share = _largest(session, share)
+        share = largest(session, share)
     elif noise is None and query.grid is not None and least > 1:
         share, bits = _shown(session, share, query.grid, least)
     return {QUERY: (share, bits)}
-
-
-def _largest(session: Session, share: torch.Tensor) -> torch.Tensor:
-    """The place of the largest sum; noised before, so that nothing is left to hide of which it is."""
-    from mpcpriv.engine.tensor import SharedTensor
-
-    # What a party has here is its own rows' sums and noise; from here on it is a share like any other.
-    sums = SharedTensor.of(share + session.zero_share(tuple(share.shape)))
-    place: Any = sums.argmax(one_hot=False)
-    whole: torch.Tensor = place.at(0).reshape(1)
-    return whole
 
 
 def _shown(session: Session, share: torch.Tensor, grid: int, least: int) -> tuple[torch.Tensor, int]:

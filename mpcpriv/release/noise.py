@@ -24,11 +24,11 @@ def noise_for(admitted: AdmittedJob, query: Query) -> Noise | None:
         raise UsageError(f"agreement {admitted.agreement.id} has no mechanism of differential privacy")
     if query.choose and rule.mechanism != "discrete-laplace":
         raise UsageError(
-            f"a choice is released with discrete-laplace noise, and agreement {admitted.agreement.id} has "
-            f"the mechanism {rule.mechanism}"
+            "a choice is released with pure differential privacy, for which agreements have the mechanism "
+            f"discrete-laplace, and agreement {admitted.agreement.id} has {rule.mechanism}"
         )
     return calibrate(
-        rule.mechanism,
+        "one-sided-geometric" if query.choose else rule.mechanism,
         asked.epsilon,
         asked.delta or 0.0,
         query.sensitivity(),
