@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Final
 
@@ -49,7 +50,7 @@ inputs = [
 
     def query(self, asked: Asked) -> Query:
         """See `Private.query`."""
-        counts = COUNTS.query(asked)
+        counts = COUNTS.query(dataclasses.replace(asked, parameters=COUNTS.parameters()))
         told = counts.read(Noised(counts.low, 0.0))
         cells, rows = told["cells"], told["rows"]
         assert isinstance(cells, list)

@@ -15,6 +15,7 @@ from typing import Final, Literal
 
 from mpcpriv.errors import RangeError, UsageError
 from mpcpriv.privacy.accounting import EPSILON_MAX, discrete_sum_rho, training_multiplier
+from mpcpriv.privacy.discrete import laplace_tail
 from mpcpriv.privacy.loss import Loss
 from mpcpriv.privacy.noise import SCALE_LIMIT, Drawn, discrete_gaussian, discrete_laplace, one_sided_geometric
 
@@ -112,6 +113,31 @@ class Noise:
         half = math.sinh(min(1 / (2 * float(self.scale)), 350.0))
         one_sided = 1 / (4 * half * half)
         return self.parties * one_sided * (1 if self.kind == "one-sided-geometric" else 2)
+
+    def exceeded(self, chance: float) -> int:
+        """A number that all parties' noise together reaches with at most this chance, one noised number's.
+
+        The least for discrete Laplace noise. Discrete Gaussians are subgaussian (Canonne et al. 2020): for a
+        sum of them it is what that bound gives, which is more than the least by less than half.
+
+        Args:
+            chance: between 0 and 1.
+
+        Raises:
+            UsageError: the noise is one-sided; no sum is released with that.
+        """
+        if self.kind == "one-sided-geometric":
+            raise UsageError("noise: of a choice only the place is released, which has no threshold")
+        if self.kind == "discrete-gaussian":
+            return math.ceil(math.sqrt(2 * self.parties * self.scale * -math.log(chance)))
+        scale = rounded_up(self.scale)
+        few, enough = 0, 1
+        while laplace_tail(scale, self.parties, enough) > chance:
+            few, enough = enough, 2 * enough
+        while enough - few > 1:
+            half = (few + enough) // 2
+            few, enough = (half, enough) if laplace_tail(scale, self.parties, half) > chance else (few, half)
+        return enough
 
     def share(self, size: int) -> Drawn:
         """This party's own noise for a vector of this size: fresh at each call, to be added once."""

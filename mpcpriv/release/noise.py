@@ -38,6 +38,22 @@ def noise_for(admitted: AdmittedJob, query: Query) -> Noise | None:
     )
 
 
+def threshold(query: Query, noise: Noise | None) -> int | None:
+    """The least noised sum that is shown; None where all are.
+
+    Raises:
+        UsageError: the query has one, and there is no noise.
+    """
+    if query.spurious is None:
+        return None
+    if noise is None:
+        raise UsageError(
+            "spurious: cells that noise alone would show are asked to be left out, and there is no noise; "
+            "leave it out, or ask for an epsilon"
+        )
+    return noise.exceeded(query.spurious / query.size)
+
+
 def noise_of_steps(admitted: AdmittedJob, analysis: Perturbed) -> Noise | None:
     """What each computing party adds in each step; None for a release without noise.
 

@@ -236,6 +236,17 @@ BROKEN: dict[str, tuple[Change, str]] = {
         lambda c: c["privacy"].update(collusion=3),
         "privacy: collusion = 3: of 3 computing members at most 2 can collude against another",
     ),
+    "rounding of nothing": (
+        lambda c: c["privacy"].update(unnoised=False, mechanism="discrete-laplace", rounding=5),
+        (
+            "privacy: rounding = 5 is for what is released without noise, and unnoised = false; "
+            "remove one of the two"
+        ),
+    ),
+    "rounding to all": (
+        lambda c: c["privacy"].update(rounding=1),
+        "privacy.rounding: 1: input should be greater than or equal to 2",
+    ),
     "budget without mechanism": (
         lambda c: c["datasets"][0].update(budget={"epsilon": 1.0, "delta": 0.0, "period_days": 1}),
         "data set alice-patients: a budget without a mechanism; set privacy.mechanism or remove it",
@@ -457,6 +468,7 @@ def valid_agreements(draw: st.DrawFn) -> Agreement:
         }
         for name in draw(st.lists(names, min_size=1, max_size=3, unique=True))
     ]
+    unnoised = mechanism == "none" or draw(st.booleans())
     start, end = sorted(draw(st.lists(times, min_size=2, max_size=2, unique=True)))
     return Agreement.model_validate(
         {
@@ -475,9 +487,10 @@ def valid_agreements(draw: st.DrawFn) -> Agreement:
             "analyses": analyses,
             "privacy": {
                 "mechanism": mechanism,
-                "unnoised": mechanism == "none" or draw(st.booleans()),
+                "unnoised": unnoised,
                 "collusion": draw(st.none() | st.just(1)),
                 "releases": draw(st.none() | st.integers(1, 2**31)),
+                **({"rounding": draw(st.integers(2, 10_000))} if unnoised and draw(st.booleans()) else {}),
             },
             "approval": draw(st.sampled_from(["automatic", "steward"])),
             "retention_days": draw(st.integers(1, 36525)),
