@@ -20,6 +20,7 @@ from mpcpriv.agreement.schema import json_schema
 from mpcpriv.agreement.signed import SignedAgreement, read_signed, signed_path
 from mpcpriv.agreement.template import Candidate, template
 from mpcpriv.agreement.toml import parse_agreement, read_agreement, write_agreement
+from mpcpriv.cli.agreement_text import promises
 from mpcpriv.documents import problems, public_key
 from mpcpriv.errors import UsageError
 from tests.unit import agreements as example
@@ -295,6 +296,17 @@ def test_all_that_is_wrong_is_listed_at_once_also_when_a_field_is_malformed() ->
         "  - valid_from 2027-01-01T00:00:00Z: must be before valid_until 2026-01-01T00:00:00Z",
         "  - analysis mean, purposes: quality is none of the agreement's (research, profit)",
     ]
+
+
+@pytest.mark.parametrize(
+    ("rounding", "said"), [(None, "Such results are exact"), (5, "multiples of 5 before")]
+)
+def test_what_leaves_without_noise_is_said_in_words(rounding: int | None, said: str) -> None:
+    privacy = {**example.content()["privacy"], "rounding": rounding}
+    sentences = [one for one in promises(example.agreement(privacy=privacy)) if "without noise" in one]
+    assert len(sentences) == 1
+    assert said in sentences[0]
+    assert ("exact" in sentences[0]) == (rounding is None)
 
 
 def test_roles_by_rank() -> None:
