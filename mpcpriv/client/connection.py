@@ -125,7 +125,7 @@ class Connection:
             recipients: who gets the result.
             parameters: of the analysis.
             epsilon, delta: of differential privacy; None asks for a release without noise.
-            expires_in: how long it may wait for decisions.
+            expires_in: how long it may wait for decisions; members refuse more than 7 days.
 
         Raises:
             UsageError: no such agreement is held here, or a value is none that a job can hold.
