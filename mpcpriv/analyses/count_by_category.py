@@ -2,45 +2,37 @@
 
 from __future__ import annotations
 
-import itertools
-import math
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 import numpy as np
 
 from mpcpriv.agreement.model import ColumnTerms
 from mpcpriv.analyses.analysis import Answer, Asked
-from mpcpriv.analyses.outline import together
-from mpcpriv.analyses.query import Noised, Query
+from mpcpriv.analyses.feature import categories
+from mpcpriv.analyses.groups import Groups, OfGroups
+from mpcpriv.analyses.inference import quantile
+from mpcpriv.analyses.shown import Bars, Shown, Table
 from mpcpriv.documents import Document
-from mpcpriv.errors import UsageError
 from mpcpriv.job.model import Job
-
-_GRID: Final = 16
-"""A row counts for so much, so that little noise is still many grid units wide."""
-_MOST: Final = 10_000
-"""Cells."""
-_NORMAL: Final = 1.959964
-"""Of a standard normal variable, 95 % lie within this."""
 
 
 class Parameters(Document):
     """None."""
 
 
-class CountByCategory:
+class CountByCategory(OfGroups):
     """Each owner counts its own rows; the counts are added up under masks."""
 
     name: Final = "count-by-category"
     title: Final = "how many rows fall into each category, or each combination of categories"
     text: Final = (
         "One cell for each combination of the agreed categories of all columns (booleans are 0 and 1), in "
-        "the order of the agreement, the last column's varying fastest; 10,000 cells at most. Rows may be "
-        "split between owners, columns may not. Without noise, cells with fewer rows than the agreement "
+        "the order of the agreement, the last column's varying fastest; 10,000 cells at most. Rows or "
+        "columns may be split between owners. Without noise, cells with fewer rows than the agreement "
         "allows to be shown are -1, and with them the smallest other cell: the rest of the table would tell "
-        "how many rows they have together. With differential privacy, one row changes one cell by one; the "
-        "noise may make a count less than 0, and no cell is suppressed."
+        "how many rows they have together. With differential privacy (rows split), one row changes one cell "
+        "by one; the noise may make a count less than 0, and no cell is suppressed."
     )
     parameters: Final = Parameters
     example: Final = """\
@@ -64,46 +56,36 @@ inputs = [
             told["margin"] = "how far a true count is from the one that is told, at most, in 95 % of cases"
         return told
 
-    def query(self, asked: Asked) -> Query:
-        """See `Private.query`."""
-        whole, split = together(asked.tables)
-        if split == "columns split":
-            raise UsageError("count-by-category: the columns of different owners cannot be counted together")
-        levels = {name: _levels(column) for name, column in whole.columns.items()}
-        cells = math.prod(map(len, levels.values()))
-        if cells > _MOST:
-            raise UsageError(
-                f"count-by-category: {cells} cells; ask for fewer columns, {_MOST} cells at most"
-            )
-        sizes = tuple(map(len, levels.values()))
-        names = [" / ".join(combination) for combination in itertools.product(*levels.values())]
+    def grouping(self, columns: Mapping[str, ColumnTerms], parameters: Any) -> Sequence[str]:
+        """See `OfGroups.grouping`."""
+        del parameters
+        for column in columns.values():
+            categories(column)
+        return list(columns)
 
-        def contributions(columns: Mapping[str, np.ndarray]) -> np.ndarray:
-            places = np.ravel_multi_index([columns[name].astype(np.int64) for name in levels], sizes)
-            found = np.zeros((len(places), cells), dtype=np.int64)
-            found[np.arange(len(places)), places] = _GRID
-            return found
+    def tell(self, asked: Asked, groups: Groups) -> Answer:
+        """See `OfGroups.tell`."""
+        told: Answer = {
+            "rows": groups.rows,
+            "cells": list(groups.names),
+            "counts": np.rint(groups.counts).astype(int).tolist(),  # -1 where suppressed
+        }
+        return {**told, "margin": quantile() * groups.deviation} if asked.noised else told
 
-        def read(noised: Noised) -> Answer:
-            told: Answer = {
-                "rows": whole.rows,
-                "cells": names,
-                "counts": np.rint(noised.values / _GRID).astype(int).tolist(),  # -1 where suppressed
-            }
-            if not noised.deviation:
-                return told
-            return {**told, "margin": _NORMAL * noised.deviation / _GRID}
-
-        low, high = np.zeros(cells, dtype=np.int64), np.full(cells, _GRID, dtype=np.int64)
-        return Query(low, high, contributions, read, l1=_GRID, grid=_GRID)
-
-
-def _levels(column: ColumnTerms) -> list[str]:
-    if column.type == "boolean":
-        return [f"{column.name} 0", f"{column.name} 1"]
-    if column.type == "category":
-        return list(column.categories or [])
-    raise UsageError(f"count-by-category: column {column.name!r} is a {column.type} and has no categories")
+    def show(self, answer: Answer) -> Sequence[Shown]:
+        """See `Showing.show`."""
+        told: dict[str, Any] = dict(answer)
+        noised = "margin" in told
+        counts = [count if noised or count >= 0 else None for count in told["counts"]]
+        notes = [f"each count within {told['margin']:.1f}, in 95 % of cases"] if noised else []
+        if None in counts:
+            notes.append("empty where suppressed")
+        margins = [told["margin"]] * len(counts) if noised else []
+        heights = [float(count or 0) for count in counts]
+        return [
+            Table("Rows by category", {"": told["cells"], "rows": counts}, notes),
+            Bars("Rows by category", told["cells"], heights, margins),
+        ]
 
 
 ANALYSIS: Final = CountByCategory()

@@ -19,6 +19,7 @@ GROUP: Final = "mpcpriv.analyses"
 
 _HOME: Final = "mpcpriv.analyses"
 _OWN: Final = {
+    "aggregate-by-category": f"{_HOME}.aggregate_by_category:ANALYSIS",
     "count-and-mean": f"{_HOME}.count_and_mean:ANALYSIS",
     "count-by-category": f"{_HOME}.count_by_category:ANALYSIS",
     "covariance": f"{_HOME}.covariance:ANALYSIS",

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from mpcpriv.data.held import Columns, Held
     from mpcpriv.engine.loop import Watcher
     from mpcpriv.engine.session import Session
+    from mpcpriv.privacy.mechanism import Noise
     from mpcpriv.release import Layout, Sealed
 
 MOST_ROWS = 1 << 31
@@ -223,7 +224,6 @@ def _computed(
     """This party's shares of what the analysis computes, and their fractional bits."""
     from mpcpriv.analyses.table import share
     from mpcpriv.data.held import Whole
-    from mpcpriv.engine import steps
     from mpcpriv.release import noise_of_steps
 
     owners = {
@@ -237,11 +237,17 @@ def _computed(
         columns = held.columns if isinstance(held, Whole) else None
         inputs[name] = share(*_derived(analysis, outline, public.parameters, columns), owners[name])
     noise = noise_of_steps(admitted, analysis) if isinstance(analysis, analyses.Perturbed) else None
-    context = analyses.Context(tuple(admitted.parties), session.rank, steps, noise)
     session.sealed = True
-    outputs = analysis.run(context, inputs, public.parameters)
+    outputs = analysis.run(_context(session, admitted, noise), inputs, public.parameters)
     session.sealed = False
     return {name: (tensor.share.flatten(), tensor.bits) for name, tensor in outputs.items()}
+
+
+def _context(session: Session, admitted: AdmittedJob, noise: Noise | None = None) -> analyses.Context:
+    from mpcpriv.engine import steps
+
+    least = admitted.agreement.privacy.smallest_cell
+    return analyses.Context(tuple(admitted.parties), session.rank, steps, noise, least)
 
 
 def _derived(
@@ -273,13 +279,13 @@ def _summed(
         query.fits(held.rows)
         for columns in held.batches():
             total = total + query.total(columns)
-    share, bits = session.given(torch.from_numpy(total)), 0
+    share = session.given(torch.from_numpy(total))
     least = admitted.agreement.privacy.smallest_cell
     if query.choose:
         share = _largest(session, share)
     elif noise is None and query.grid is not None and least > 1:
-        share, bits = _shown(session, share, query.grid, least)
-    return {QUERY: (share, bits)}
+        share = _shown(session, share, query, least)
+    return {QUERY: (share, 0)}
 
 
 def _largest(session: Session, share: torch.Tensor) -> torch.Tensor:
@@ -293,16 +299,16 @@ def _largest(session: Session, share: torch.Tensor) -> torch.Tensor:
     return whole
 
 
-def _shown(session: Session, share: torch.Tensor, grid: int, least: int) -> tuple[torch.Tensor, int]:
-    """The same counts but for the small ones, which are suppressed; and their fractional bits."""
-    from mpcpriv.engine.encoding import FRACTIONAL_BITS
+def _shown(session: Session, share: torch.Tensor, query: Query, least: int) -> torch.Tensor:
+    """The same sums but for those about few rows, which are suppressed."""
+    from mpcpriv.analyses.cells import suppress_groups
     from mpcpriv.engine.tensor import SharedTensor
-    from mpcpriv.release.cells import suppress
 
-    # What a party has here is its own rows' counts; from here on it is a share like any other.
+    assert query.grid is not None
+    # What a party has here is its own rows' sums; from here on it is a share like any other.
     share = share + session.zero_share(tuple(share.shape))
-    counts = SharedTensor.of(share * (2**FRACTIONAL_BITS // grid))
-    return suppress(counts, least).share, FRACTIONAL_BITS - (grid.bit_length() - 1)
+    table = SharedTensor.of(share.reshape(query.groups or query.size, -1), 0)
+    return suppress_groups(table, least, query.grid).share.flatten()
 
 
 def _rows(session: Session, admitted: AdmittedJob, own: Mapping[str, Held]) -> dict[str, int]:

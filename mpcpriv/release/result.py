@@ -102,11 +102,11 @@ def read_result(
         assert isinstance(analysis, Private)
         query = analysis.query(public)
         (held, *more) = layout
-        if more or (held.name, held.size) != (QUERY, 1 if query.choose else query.size):
+        if more or (held.name, held.size, held.bits) != (QUERY, 1 if query.choose else query.size, 0):
             raise UsageError(f"analysis {admitted.job.analysis}: what was opened is not what it asks for")
         noise = noise_for(admitted, query)
         deviation = 0.0 if noise is None else math.sqrt(noise.variance)
-        sums = opened[QUERY] if not held.bits else np.rint(opened[QUERY] / 2**held.bits).astype(np.int64)
+        sums = opened[QUERY]
         answer = query.read(Noised(sums, deviation))
         if noise is not None:
             most = query.sensitivity()
