@@ -172,9 +172,7 @@ class OfGroups(ABC):
         del parameters
         return [plain(name) for name in columns]
 
-    def check(  # noqa: B027
-        self, by: Sequence[str], values: Sequence[Value], parameters: Any
-    ) -> None:
+    def check(self, by: Sequence[str], values: Sequence[Value], parameters: Any) -> None:  # noqa: B027
         """Whether these are the groups and the values that it needs; by default any will do.
 
         Raises:
@@ -306,6 +304,7 @@ class OfGroups(ABC):
         by = list(self.grouping(whole.columns, asked.parameters))
         others = {name: one for name, one in whole.columns.items() if name not in by}
         values = list(self.values(others, asked.parameters))
+        self.check(by, values, asked.parameters)
         idle = set(others) - {name for value in values for name in value.weights}
         if idle:
             raise UsageError(
@@ -313,7 +312,6 @@ class OfGroups(ABC):
             )
         if not by and not values:
             raise UsageError(f"{self.name}: there is nothing to count by and nothing to add up")
-        self.check(by, values, asked.parameters)
         levels = [categories(whole.columns[name]) for name in by]
         sizes = tuple(map(len, levels))
         if math.prod(sizes) > MOST_GROUPS:

@@ -15,12 +15,16 @@ from mpcpriv.errors import UsageError
 
 OURS = [
     "aggregate-by-category",
+    "anova",
+    "chi-squared",
     "count-and-mean",
     "count-by-category",
     "covariance",
+    "fisher-exact",
     "logistic-regression",
     "most-frequent-category",
     "private-logistic-regression",
+    "t-test",
 ]
 
 CODE = """
