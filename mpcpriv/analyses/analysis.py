@@ -33,12 +33,14 @@ class Context:
         rank: this party's.
         steps: `mpcpriv.steps`: 0 .. n - 1, for a loop that all parties run alike.
         noise: what each party adds in each step of an analysis that is `Perturbed`; else None.
+        smallest_cell: the smallest count of rows that the agreement lets be shown without noise.
     """
 
     parties: tuple[str, ...]
     rank: int
     steps: Callable[[int, str], Iterator[int]]
     noise: Noise | None = None
+    smallest_cell: int = 1
 
 
 @dataclass(frozen=True)

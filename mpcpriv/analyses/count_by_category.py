@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import itertools
-import math
-from collections.abc import Mapping
-from typing import Annotated, Final
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Final
 
 import numpy as np
 from pydantic import Field
 
 from mpcpriv.agreement.model import ColumnTerms
 from mpcpriv.analyses.analysis import Answer, Asked, Plain
-from mpcpriv.analyses.outline import together
-from mpcpriv.analyses.query import Noised, Query
+from mpcpriv.analyses.feature import categories
+from mpcpriv.analyses.groups import Groups, OfGroups
+from mpcpriv.analyses.inference import quantile
+from mpcpriv.analyses.shown import Bars, Shown, Table
 from mpcpriv.documents import Document
 from mpcpriv.errors import UsageError
 from mpcpriv.job.model import Job
-
-_GRID: Final = 16
-"""A row counts for so much, so that little noise is still many grid units wide."""
-_MOST: Final = 10_000
-"""Cells."""
-_NORMAL: Final = 1.959964
-"""Of a standard normal variable, 95 % lie within this."""
 
 
 class Parameters(Document):
@@ -43,19 +36,20 @@ class Parameters(Document):
     spurious: Annotated[float, Field(gt=0, lt=1)] | None = None
 
 
-class CountByCategory:
+class CountByCategory(OfGroups):
     """Each owner counts its own rows; the counts are added up under masks."""
 
     name: Final = "count-by-category"
     title: Final = "how many rows fall into each category, or each combination of categories"
     text: Final = (
         "One cell for each combination of the agreed categories of all columns (booleans are 0 and 1), in "
-        "the order of the agreement, the last column's varying fastest; 10,000 cells at most. Rows may be "
-        "split between owners, columns may not. Without noise, cells with fewer rows than the agreement "
+        "the order of the agreement, the last column's varying fastest; 10,000 cells at most. Rows or "
+        "columns may be split between owners. Without noise, cells with fewer rows than the agreement "
         "allows to be shown are -1, and with them the smallest other cell: the rest of the table would tell "
         "how many rows they have together; where the agreement says so, counts are rounded. With "
-        "differential privacy, one row changes one cell by one, and every cell has noise, empty ones too, so "
-        "that a count may be less than 0. `truncated` puts counts between 0 and the number of rows, which "
+        "differential privacy (rows split), one row changes one cell by one, and every cell has noise, "
+        "empty ones too, so that a count may be less than 0. `truncated` puts counts between 0 and the "
+        "number of rows, which "
         "makes small ones too large on average. `spurious`, as 0.05, shows only cells whose noised counts "
         "reach a threshold, and makes all others -1 on shares; it is so large that, were all cells empty, "
         "one of them would be shown in 5 % of cases at most. It is for tables of which most cells are empty "
@@ -89,49 +83,53 @@ inputs = [
             told["margin"] = "how far a true count is from the one that is told, at most, in 95 % of cases"
         return told
 
-    def query(self, asked: Asked) -> Query:
-        """See `Private.query`."""
-        whole, split = together(asked.tables)
-        if split == "columns split":
-            raise UsageError("count-by-category: the columns of different owners cannot be counted together")
-        levels = {name: _levels(column) for name, column in whole.columns.items()}
+    def grouping(self, columns: Mapping[str, ColumnTerms], parameters: Any) -> Sequence[str]:
+        """See `OfGroups.grouping`."""
+        del parameters
+        for column in columns.values():
+            categories(column)
+        return list(columns)
+
+    def spurious(self, parameters: Any) -> float | None:
+        """See `OfGroups.spurious`."""
+        asked: float | None = parameters.spurious
+        return asked
+
+    def tell(self, asked: Asked, groups: Groups) -> Answer:
+        """See `OfGroups.tell`."""
         parameters: Parameters = asked.parameters
-        cells = math.prod(map(len, levels.values()))
-        if cells > _MOST:
-            raise UsageError(
-                f"count-by-category: {cells} cells; ask for fewer columns, {_MOST} cells at most"
-            )
-        sizes = tuple(map(len, levels.values()))
-        names = [" / ".join(combination) for combination in itertools.product(*levels.values())]
+        if parameters.spurious is not None and not asked.noised:
+            raise UsageError("count-by-category: spurious is about noise, and there is none; leave it out")
+        counts = np.rint(groups.counts).astype(int)  # -1 where suppressed
+        if asked.noised and parameters.truncated:
+            # Where there is a threshold no count is below 0, and -1 is none.
+            counts = np.clip(counts, 0 if groups.threshold is None else -1, groups.rows)
+        told: dict[str, Plain] = {
+            "rows": groups.rows,
+            "cells": list(groups.names),
+            "counts": counts.tolist(),
+        }
+        if asked.noised:
+            told["margin"] = quantile() * groups.deviation
+        if groups.threshold is not None:
+            told["threshold"] = groups.threshold
+        return told
 
-        def contributions(columns: Mapping[str, np.ndarray]) -> np.ndarray:
-            places = np.ravel_multi_index([columns[name].astype(np.int64) for name in levels], sizes)
-            found = np.zeros((len(places), cells), dtype=np.int64)
-            found[np.arange(len(places)), places] = _GRID
-            return found
-
-        def read(noised: Noised) -> Answer:
-            counts = np.rint(noised.values / _GRID).astype(int)  # -1 where suppressed
-            if noised.deviation and parameters.truncated:
-                # Where there is a threshold no count is below 0, and -1 is none.
-                counts = np.clip(counts, 0 if noised.threshold is None else -1, whole.rows)
-            told: dict[str, Plain] = {"rows": whole.rows, "cells": names, "counts": counts.tolist()}
-            if noised.deviation:
-                told["margin"] = _NORMAL * noised.deviation / _GRID
-            if noised.threshold is not None:
-                told["threshold"] = noised.threshold / _GRID
-            return told
-
-        low, high = np.zeros(cells, dtype=np.int64), np.full(cells, _GRID, dtype=np.int64)
-        return Query(low, high, contributions, read, l1=_GRID, grid=_GRID, spurious=parameters.spurious)
-
-
-def _levels(column: ColumnTerms) -> list[str]:
-    if column.type == "boolean":
-        return [f"{column.name} 0", f"{column.name} 1"]
-    if column.type == "category":
-        return list(column.categories or [])
-    raise UsageError(f"count-by-category: column {column.name!r} is a {column.type} and has no categories")
+    def show(self, answer: Answer) -> Sequence[Shown]:
+        """See `Showing.show`."""
+        told: dict[str, Any] = dict(answer)
+        noised = "margin" in told
+        all_shown = noised and "threshold" not in told
+        counts = [count if all_shown or count >= 0 else None for count in told["counts"]]
+        notes = [f"each count within {told['margin']:.1f}, in 95 % of cases"] if noised else []
+        if None in counts:
+            notes.append("empty where suppressed")
+        margins = [told["margin"]] * len(counts) if noised else []
+        heights = [float(count or 0) for count in counts]
+        return [
+            Table("Rows by category", {"": told["cells"], "rows": counts}, notes),
+            Bars("Rows by category", told["cells"], heights, margins),
+        ]
 
 
 ANALYSIS: Final = CountByCategory()

@@ -58,7 +58,7 @@ inputs = [
         def read(noised: Noised) -> Answer:
             return {"rows": rows, "category": cells[int(noised.values[0])]}
 
-        return Query(counts.low, counts.high, counts.contributions, read, l1=counts.l1, choose=True)
+        return Query(counts.low, counts.high, counts.contributions, read, groups=counts.groups, choose=True)
 
 
 ANALYSIS: Final = MostFrequentCategory()

@@ -19,12 +19,17 @@ GROUP: Final = "mpcpriv.analyses"
 
 _HOME: Final = "mpcpriv.analyses"
 _OWN: Final = {
+    "aggregate-by-category": f"{_HOME}.aggregate_by_category:ANALYSIS",
+    "anova": f"{_HOME}.anova:ANALYSIS",
+    "chi-squared": f"{_HOME}.chi_squared:ANALYSIS",
     "count-and-mean": f"{_HOME}.count_and_mean:ANALYSIS",
     "count-by-category": f"{_HOME}.count_by_category:ANALYSIS",
     "covariance": f"{_HOME}.covariance:ANALYSIS",
+    "fisher-exact": f"{_HOME}.fisher_exact:ANALYSIS",
     "logistic-regression": f"{_HOME}.logistic_regression:ANALYSIS",
     "most-frequent-category": f"{_HOME}.most_frequent_category:ANALYSIS",
     "private-logistic-regression": f"{_HOME}.private_logistic_regression:ANALYSIS",
+    "t-test": f"{_HOME}.t_test:ANALYSIS",
 }
 
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mpcpriv import analyses
 from mpcpriv.agreement.admit import AdmittedJob, LedgerView, Refusal, admit
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from mpcpriv.data.held import Columns, Held
     from mpcpriv.engine.loop import Watcher
     from mpcpriv.engine.session import Session
+    from mpcpriv.privacy.mechanism import Noise
     from mpcpriv.release import Layout, Sealed
 
 MOST_ROWS = 1 << 31
@@ -195,7 +196,8 @@ def compute(
     """
     from mpcpriv.analyses.outline import together
     from mpcpriv.release import check, seal
-    from mpcpriv.release.result import asked, summed
+    from mpcpriv.release.result import asked
+    from mpcpriv.release.rules import summed
 
     # Bound to every frame from here on: who runs another job, agreement or analysis is noticed at the first.
     session.note(
@@ -226,7 +228,6 @@ def _computed(
     """This party's shares of what the analysis computes, and their fractional bits."""
     from mpcpriv.analyses.table import share
     from mpcpriv.data.held import Whole
-    from mpcpriv.engine import steps
     from mpcpriv.release import noise_of_steps
 
     owners = {
@@ -240,11 +241,17 @@ def _computed(
         columns = held.columns if isinstance(held, Whole) else None
         inputs[name] = share(*_derived(analysis, outline, public.parameters, columns), owners[name])
     noise = noise_of_steps(admitted, analysis) if isinstance(analysis, analyses.Perturbed) else None
-    context = analyses.Context(tuple(admitted.parties), session.rank, steps, noise)
     session.sealed = True
-    outputs = analysis.run(context, inputs, public.parameters)
+    outputs = analysis.run(_context(session, admitted, noise), inputs, public.parameters)
     session.sealed = False
     return {name: (tensor.share.flatten(), tensor.bits) for name, tensor in outputs.items()}
+
+
+def _context(session: Session, admitted: AdmittedJob, noise: Noise | None = None) -> analyses.Context:
+    from mpcpriv.engine import steps
+
+    least = admitted.agreement.privacy.smallest_cell
+    return analyses.Context(tuple(admitted.parties), session.rank, steps, noise, least)
 
 
 def _derived(
@@ -279,7 +286,7 @@ def _summed(
         query.fits(held.rows)
         for columns in held.batches():
             total = total + query.total(columns)
-    share, bits = session.given(torch.from_numpy(total)), 0
+    share = session.given(torch.from_numpy(total))
     least = admitted.agreement.privacy.smallest_cell
     if query.choose:
         share = largest(session, share)
@@ -287,29 +294,29 @@ def _summed(
         # What a party has here is its own rows' counts and noise; from here on it is a share like any other.
         share = above(session, share + session.zero_share(tuple(share.shape)), shown_from, query.grid)
     elif noise is None and query.grid is not None and (least > 1 or base is not None):
-        share, bits = _shown(session, share, query.grid, rows, least, base)
-    return {QUERY: (share, bits)}
+        share = _shown(session, share, query, rows, least, base)
+    return {QUERY: (share, 0)}
 
 
 def _shown(
-    session: Session, share: torch.Tensor, grid: int, rows: int, least: int, base: int | None
-) -> tuple[torch.Tensor, int]:
-    """The same counts, rounded, but for the small ones, which are suppressed; and their fractional bits."""
-    from mpcpriv.engine.encoding import FRACTIONAL_BITS
+    session: Session, share: torch.Tensor, query: Query, rows: int, least: int, base: int | None
+) -> torch.Tensor:
+    """The same sums, counts rounded, but for those about few rows, which are suppressed."""
+    from mpcpriv.analyses.cells import suppress_groups
     from mpcpriv.engine.tensor import SharedTensor
-    from mpcpriv.release.cells import rounded, suppress
+    from mpcpriv.release.cells import rounded
 
+    assert query.grid is not None
     if rows >= MOST_COUNTED:
         raise RangeError(f"counts of {rows} rows are suppressed or rounded up to {MOST_COUNTED - 1} only")
-    # What a party has here is its own rows' counts; from here on it is a share like any other.
+    # What a party has here is its own rows' sums; from here on it is a share like any other.
     share = share + session.zero_share(tuple(share.shape))
-    shown = share if base is None else rounded(session, share, base * grid, rows * grid)
+    shown = share if base is None else rounded(session, share, base * query.grid, rows * query.grid)
     if least == 1:
-        return shown, 0
-    unit = 2**FRACTIONAL_BITS // grid
+        return shown
     # Whether a count is small is asked of the count itself: 3 is, also where it would be shown as 5.
-    kept = suppress(SharedTensor.of(share * unit), least, SharedTensor.of(shown * unit))
-    return kept.share, FRACTIONAL_BITS - (grid.bit_length() - 1)
+    table, told = (SharedTensor.of(one.reshape(query.groups or query.size, -1), 0) for one in (share, shown))
+    return suppress_groups(told, least, query.grid, table[:, 0]).share.flatten()
 
 
 def _rows(session: Session, admitted: AdmittedJob, own: Mapping[str, Held]) -> dict[str, int]:
@@ -346,7 +353,7 @@ def _own(
     """This party's tables; in memory where they are shared, and read again where they are only summed."""
     from mpcpriv.data.held import Streamed, Whole
     from mpcpriv.data.source import load
-    from mpcpriv.release.result import summed
+    from mpcpriv.release.rules import summed
 
     datasets = {one.name: one for one in admitted.agreement.datasets}
     streamed = summed(admitted, analysis)

@@ -1,56 +1,28 @@
-"""Counts of rows on shares, before anybody sees them: small ones suppressed, all of them rounded.
+"""Counts of rows on shares, before anybody sees them: all rounded, or, of noised ones, the small suppressed.
 
-Without noise, a cell of fewer rows than the agreement allows to be shown is suppressed, and where there is
-one, so is the smallest of the others (complementary suppression; A. Hundepool et al., "Statistical Disclosure
-Control", Wiley 2012, section 4.3): how many rows there are is public, and with the rest of the table it tells
-how many are in all suppressed cells together. Of small ones alone that could be all: two cells with none, or
-with one row between them. Other tables of the same rows, with fewer columns, may tell more; against that only
-noise helps.
-
-Rounding is conventional, to the nearest multiple of a base (op. cit., chapter 5), each count by itself. So
-the same count is the same multiple each time, and asking again tells nothing; rounding up or down by chance
-would average out. Tables that differ by a row mostly round alike, but not always.
+Rounding is conventional, to the nearest multiple of a base (A. Hundepool et al., "Statistical Disclosure
+Control", Wiley 2012, chapter 5), each count by itself. So the same count is the same multiple each time, and
+asking again tells nothing; rounding up or down by chance would average out. Tables that differ by a row
+mostly round alike, but not always.
 
 With noise, cells below a threshold are suppressed. The noise protects what is shown and what is not alike;
-the threshold is there for the reader (see `mpcpriv.analyses.query.Query.spurious`).
+the threshold is there for the reader (see `mpcpriv.analyses.query.Query.spurious`). Small counts without
+noise are suppressed by `mpcpriv.analyses.cells`.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
+
+from mpcpriv.analyses.cells import SUPPRESSED
 
 if TYPE_CHECKING:
     import torch
 
     from mpcpriv.engine.session import Session
-    from mpcpriv.engine.tensor import SharedTensor
 
-SUPPRESSED: Final = -1
-"""What is opened in the place of a suppressed count."""
 _ROOM: Final = 61
 """A product has so many bits, so that truncation can take it."""
-
-
-def suppress(counts: SharedTensor, least: int, shown: SharedTensor | None = None) -> SharedTensor:
-    """Suppresses small counts.
-
-    Args:
-        counts: (d,), shared whole numbers below 2^30.
-        least: the smallest count that is shown; at least 1. With 1, empty cells are suppressed.
-        shown: (d,), what is shown of them; the counts themselves if None.
-
-    Returns:
-        (d,), what is shown, and `SUPPRESSED` where nothing is.
-    """
-    kept: Any = counts.ge(least)
-    if counts.nelement() > 1:
-        some = (1 - kept).sum().ge(1)
-        # Those that are suppressed already stand behind all others, whose counts are below 2^30.
-        order: Any = counts + (1 - kept) * 2**30
-        smallest = order.argmin(one_hot=True)
-        kept = kept * (1 - smallest * some)
-    result: SharedTensor = kept * ((counts if shown is None else shown) + 1) - 1
-    return result
 
 
 def rounded(session: Session, counts: torch.Tensor, base: int, most: int) -> torch.Tensor:

@@ -13,13 +13,13 @@ import rfc8785
 
 from mpcpriv.agreement.admit import AdmittedJob
 from mpcpriv.analyses.analysis import Analysis, Answer, Asked, Computed, Perturbed, Private
-from mpcpriv.analyses.outline import Outline, split_of, together
+from mpcpriv.analyses.outline import Outline, together
 from mpcpriv.analyses.query import Noised
 from mpcpriv.errors import UsageError
 from mpcpriv.privacy.mechanism import Noise
 from mpcpriv.release.noise import collusion, noise_for, noise_of_steps, threshold
 from mpcpriv.release.price import composition
-from mpcpriv.release.rules import check, rounding
+from mpcpriv.release.rules import check, rounding, summed
 from mpcpriv.release.share import Layout, combine
 
 QUERY: Final = "query"
@@ -102,11 +102,11 @@ def read_result(
         assert isinstance(analysis, Private)
         query = analysis.query(public)
         (held, *more) = layout
-        if more or (held.name, held.size) != (QUERY, 1 if query.choose else query.size):
+        if more or (held.name, held.size, held.bits) != (QUERY, 1 if query.choose else query.size, 0):
             raise UsageError(f"analysis {admitted.job.analysis}: what was opened is not what it asks for")
         noise = noise_for(admitted, query)
         deviation = 0.0 if noise is None else math.sqrt(noise.variance)
-        sums = opened[QUERY] if not held.bits else np.rint(opened[QUERY] / 2**held.bits).astype(np.int64)
+        sums = opened[QUERY]
         answer = query.read(Noised(sums, deviation, threshold(query, noise)))
         base = rounding(admitted, query)
         if base is not None:
@@ -129,14 +129,6 @@ def read_result(
         salt.hex(),
         statement,
     )
-
-
-def summed(admitted: AdmittedJob, analysis: Analysis) -> bool:
-    """Whether what is released is a sum over rows, which owners compute, rather than computed on shares."""
-    if not (isinstance(analysis, Private) and isinstance(analysis, Computed)):
-        return isinstance(analysis, Private)
-    noised = admitted.job.release.epsilon is not None
-    return noised or split_of([one.columns for one in admitted.job.inputs]) != "columns split"
 
 
 def _privacy(admitted: AdmittedJob, noise: Noise, **sensitivity: float) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from mpcpriv.agreement.admit import AdmittedJob
 from mpcpriv.analyses.analysis import Analysis, Computed, Perturbed, Private
+from mpcpriv.analyses.outline import split_of
 from mpcpriv.analyses.query import Query
 from mpcpriv.errors import Unsupported, UsageError
 
@@ -46,7 +47,7 @@ def check(
         raise UsageError(
             f"agreement {agreement.id} releases nothing without noise; ask for noise, or amend it"
         )
-    if isinstance(analysis, Computed) and rule.rounding is not None:
+    if rule.rounding is not None and not summed(admitted, analysis):
         raise _not_rounded(admitted)
     if cohort < rule.minimum_cohort:
         raise UsageError(
@@ -54,6 +55,14 @@ def check(
             f"less than {rule.minimum_cohort}; use more data"
         )
     apart(rule.minimum_cohort, rows, earlier)
+
+
+def summed(admitted: AdmittedJob, analysis: Analysis) -> bool:
+    """Whether what is released is a sum over rows, which owners compute, rather than computed on shares."""
+    if not (isinstance(analysis, Private) and isinstance(analysis, Computed)):
+        return isinstance(analysis, Private)
+    noised = admitted.job.release.epsilon is not None
+    return noised or split_of([one.columns for one in admitted.job.inputs]) != "columns split"
 
 
 def rounding(admitted: AdmittedJob, query: Query) -> int | None:
@@ -67,7 +76,7 @@ def rounding(admitted: AdmittedJob, query: Query) -> int | None:
     base = admitted.agreement.privacy.rounding
     if base is None or admitted.job.release.epsilon is not None or query.choose:
         return None
-    if query.grid is None:
+    if not query.counts:
         raise _not_rounded(admitted)
     return base
 

@@ -84,6 +84,12 @@ class Case:
         return verdict
 
 
+def _limit(value: Any) -> dict[str, Any]:
+    """Terms of a parameter that may have this value."""
+    parts = value if isinstance(value, list) else [value]
+    return {"choices": parts} if isinstance(parts[0], str | bool) else {"low": float(min(parts))}
+
+
 def case(
     folder: Path,
     tables: Tables,
@@ -118,10 +124,7 @@ def case(
         }
         for name in (*parties, "dealer")
     ]
-    limits = {
-        name: {"choices": [value]} if isinstance(value, str | bool) else {"low": float(value)}
-        for name, value in parameters.items()
-    }
+    limits = {name: _limit(value) for name, value in parameters.items()}
     agreement = Agreement.model_validate(
         {
             "id": "test",

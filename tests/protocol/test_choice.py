@@ -39,8 +39,8 @@ def test_a_category_that_is_far_ahead_is_found_with_noise(tmp_path: Path) -> Non
     found = document(one, run(one))
     assert found["result"]["category"] == "east / ill 0"  # by 29 rows, with noise of about 1
     privacy = found["statement"]["privacy"]
-    assert privacy["sensitivity_l1"] == 16  # of one count, not of eight
-    assert privacy["scale"] == pytest.approx(16 / 2.0)
+    assert privacy["sensitivity_l1"] == 2**14  # of one count, not of eight
+    assert privacy["scale"] == pytest.approx(2**14 / 2.0)
     assert privacy["mechanism"] == "one-sided-geometric"
 
 
@@ -51,9 +51,9 @@ def test_each_choice_is_as_likely_as_its_noise_makes_it(tmp_path: Path) -> None:
     wins = np.zeros(len(names))
     for _ in range(30):
         wins[names.index(document(one, run(one))["result"]["category"])] += 1
-    noise = Noise("one-sided-geometric", Fraction(16) / Fraction(0.05), 3, 2)
+    noise = Noise("one-sided-geometric", Fraction(2**14) / Fraction(0.05), 3, 2)
     drawn = sum(np.asarray(noise.share(20_000 * 8)).reshape(-1, 8) for _ in range(3))
-    expected = np.bincount((drawn + 16 * np.array(TOTALS)).argmax(1), minlength=8) / 20_000
+    expected = np.bincount((drawn + 2**14 * np.array(TOTALS)).argmax(1), minlength=8) / 20_000
     assert expected.max() < 0.6
     best = int(expected.argmax())
     spread = np.sqrt(30 * expected[best] * (1 - expected[best]))

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 import mpcpriv.engine
+from mpcpriv.analyses.cells import suppress
 from mpcpriv.analyses.count_by_category import ANALYSIS as COUNT_BY_CATEGORY
 from mpcpriv.analyses.query import Query
 from mpcpriv.engine.session import Session
@@ -25,7 +26,7 @@ from mpcpriv.party.jobs import RunReport
 from mpcpriv.party.planning import plan_job
 from mpcpriv.privacy.discrete import laplace_tail
 from mpcpriv.privacy.mechanism import Kind, Noise
-from mpcpriv.release.cells import above, rounded, suppress
+from mpcpriv.release.cells import above, rounded
 from mpcpriv.release.rules import difference
 from mpcpriv.release.share import combine
 from tests.protocol.job_cases import OWNERS, Case, Tables, case, column
@@ -123,20 +124,20 @@ def test_suppression_is_as_documented(counts: list[int], least: int) -> None:
 def test_noised_counts_are_near_and_nothing_is_suppressed(tmp_path: Path) -> None:
     one = counting(tmp_path, dict(GAUSSIAN), release={"epsilon": 2.0, "delta": 1e-6}, budget=BUDGET)
     found = document(one, run(one))
-    noise = found["statement"]["privacy"]["noise"] / 16
+    noise = found["statement"]["privacy"]["noise"] / GRID
     assert found["result"]["margin"] == pytest.approx(1.96 * noise, rel=1e-3)
     assert np.abs(np.array(found["result"]["counts"]) - TOTALS).max() < 7 * noise
-    assert found["statement"]["privacy"]["sensitivity_l2"] == 16
+    assert found["statement"]["privacy"]["sensitivity_l2"] == GRID
 
 
 # -- rounding
 
 
 def opened(reports: list[RunReport]) -> list[int]:
-    """What any recipient can read, whatever its daemon does: in rows."""
-    layout = reports[0].layout
-    values, _ = combine(layout, [report.share for report in reports])
-    return [round(one / 2 ** layout[0].bits) // 16 for one in values["query"].tolist()]
+    """What any recipient can read, whatever its daemon does: in units of the grid."""
+    values, _ = combine(reports[0].layout, [report.share for report in reports])
+    found: list[int] = values["query"].tolist()
+    return found
 
 
 def nearest(count: int, base: int) -> int:
@@ -248,6 +249,8 @@ def test_more_rows_than_can_be_compared_are_refused(tmp_path: Path, monkeypatch:
 # -- counts with noise
 
 
+GRID = 2**14
+"""What a row counts for beneath noise."""
 LAPLACE = {"mechanism": "discrete-laplace"}
 
 
@@ -261,7 +264,7 @@ def test_truncated_counts_are_between_nothing_and_all(tmp_path: Path) -> None:
     one = noised(tmp_path, 0.02, truncated=True)
     reports = run(one)
     found = document(one, reports)["result"]
-    noisy = [count / 16 for count in combine(reports[0].layout, [r.share for r in reports])[0]["query"]]
+    noisy = [count / GRID for count in opened(reports)]
     assert found["counts"] == [min(max(round(count), 0), 144) for count in noisy]
     assert min(noisy) < 0 or max(noisy) > 144
     assert "threshold" not in found
@@ -274,10 +277,10 @@ def test_cells_below_the_threshold_are_opened_to_nobody(tmp_path: Path, privacy:
     told = document(one, reports)
     found = told["result"]
     if privacy is LAPLACE:  # so seldom that all eight cells together are shown as seldom as is asked
-        least, scale = round(16 * found["threshold"]), told["statement"]["privacy"]["scale"]
+        least, scale = round(GRID * found["threshold"]), told["statement"]["privacy"]["scale"]
         assert laplace_tail(scale, 3, least) <= 1e-6 / 8 < laplace_tail(scale, 3, least - 1)
     for count, open_to_all in zip(found["counts"], opened(reports), strict=True):
-        assert (count == -1) == (open_to_all == -1)
+        assert (count == -1) == (open_to_all == -GRID)
     shown = [count for count in found["counts"] if count != -1]
     assert min(shown) >= found["threshold"] - 0.5 > 2
     assert found["counts"][4] == -1  # nobody is there
@@ -360,7 +363,7 @@ def test_what_cannot_be_counted_is_refused(tmp_path: Path) -> None:
     terms = [column("region", np.array([0.0, 9.0]))]
     data: Tables = {owner: {"region": np.arange(5.0)} for owner in OWNERS}
     one = case(tmp_path, data, dict.fromkeys(OWNERS, terms), "count-by-category", privacy=unnoised())
-    with pytest.raises(UsageError, match="is a number and has no categories"):
+    with pytest.raises(UsageError, match="is a number; a category or a boolean"):
         run(one)
     many = [column(f"c{n}", np.array([0]), "category", categories=REGIONS) for n in range(7)]
     data = {owner: {f"c{n}": np.array(REGIONS) for n in range(7)} for owner in OWNERS}

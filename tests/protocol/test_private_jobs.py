@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from mpcpriv import analyses
-from mpcpriv.analyses.query import Query
+from mpcpriv.analyses.query import Grouped, Query
 from mpcpriv.errors import RangeError, Unsupported, UsageError
 from mpcpriv.party.jobs import RunReport
 from mpcpriv.party.planning import plan_job
@@ -289,3 +289,65 @@ def test_a_private_training_is_not_released_without_noise_or_with_another(tmp_pa
     laplace = training(tmp_path, 3.0, {"mechanism": "discrete-laplace"})
     with pytest.raises(AssertionError, match="the discrete Laplace mechanism has none"):
         laplace.admitted()
+
+
+# -- queries by group
+
+
+def grouped(**changes: Any) -> Query:
+    given: dict[str, Any] = {
+        "low": np.array([0, -3, 0, -2]),
+        "high": np.array([1, 3, 1, 5]),
+        "contributions": lambda c: Grouped(c["g"], np.stack([c["a"] * 0 + 1, c["a"]], 1)),
+        "groups": 2,
+    }
+    return query(**{**given, **changes})
+
+
+def test_a_row_changes_one_group_and_that_by_no_more_than_the_sensitivity() -> None:
+    assert grouped().sensitivity() == Sensitivity(6, 26, 5)
+    assert grouped(l1=4).sensitivity() == Sensitivity(4, 16, 4)
+    for group in (0, 1):
+        for a in (-(2**62), -3, 0, 4, 2**62):
+            for limits in ({}, {"l1": 4}, {"l2_squared": 17}):
+                one = grouped(**limits)
+                alone = one.total({"g": np.array([group]), "a": np.array([a])})
+                assert not alone[2 - 2 * group :][:2].any()
+                mine = alone[2 * group :][:2]
+                most = one.sensitivity()
+                assert (np.abs(mine).sum(), np.abs(mine).max()) <= (most.l1, most.linf)
+                assert (mine**2).sum() <= most.l2_squared
+                if not limits:
+                    assert mine.tolist() == [1, min(max(a, [-3, -2][group]), [3, 5][group])]
+
+
+def test_sums_by_group_are_those_of_dense_contributions() -> None:
+    rng = np.random.default_rng(2)
+    g, a = rng.integers(0, 2, 3_000_000), rng.integers(-9, 9, 3_000_000)
+
+    def dense(columns: Mapping[str, np.ndarray]) -> np.ndarray:
+        found = np.zeros((len(columns["g"]), 2, 2), dtype=np.int64)
+        clipped = np.clip(columns["a"], np.array([-3, -2])[columns["g"]], np.array([3, 5])[columns["g"]])
+        found[np.arange(len(found)), columns["g"]] = np.stack([clipped * 0 + 1, clipped], 1)
+        return found.reshape(-1, 4)
+
+    expected = grouped(contributions=dense, groups=None).total({"g": g, "a": a})
+    assert grouped().total({"g": g, "a": a}).tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize(
+    ("changes", "groups", "said"),
+    [
+        ({}, [0, 2], "group that is none of the 2 declared"),
+        ({}, [-1, 0], "group that is none of the 2 declared"),
+        ({}, [0.0, 1.0], "names groups as float64"),
+        ({"groups": 3}, [0, 1], "4 sums of 3 groups"),
+        ({"groups": None}, [0, 1], "contributes to groups where it declares none"),
+        ({"groups": 4, "contributions": lambda c: Grouped(c["g"], c["a"])}, [0, 1], "declared is int64"),
+    ],
+)
+def test_contributions_to_other_groups_are_refused(
+    changes: dict[str, Any], groups: list[float], said: str
+) -> None:
+    with pytest.raises(UsageError, match=said):
+        grouped(**changes).total({"g": np.array(groups), "a": np.arange(2)})

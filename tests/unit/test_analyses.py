@@ -14,12 +14,17 @@ from mpcpriv.analyses import registry
 from mpcpriv.errors import UsageError
 
 OURS = [
+    "aggregate-by-category",
+    "anova",
+    "chi-squared",
     "count-and-mean",
     "count-by-category",
     "covariance",
+    "fisher-exact",
     "logistic-regression",
     "most-frequent-category",
     "private-logistic-regression",
+    "t-test",
 ]
 
 CODE = """
@@ -75,7 +80,7 @@ def test_one_name_twice_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_what_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UsageError, match="there are count-and-mean, count-by-category"):
+    with pytest.raises(UsageError, match="there are aggregate-by-category, "):
         analyses.find("nothing")
     monkeypatch.syspath_prepend(str(package(tmp_path, "wrong", "another")))
     with pytest.raises(UsageError, match="calls itself 'hello'"):
