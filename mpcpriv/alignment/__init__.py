@@ -12,7 +12,7 @@ together.
 """
 
 from mpcpriv.alignment.align import Alignment, Mode, align
-from mpcpriv.alignment.identifiers import Identifiers, KeyColumn, identify
+from mpcpriv.alignment.identifiers import BadKeys, Identifiers, KeyColumn, identify
 from mpcpriv.alignment.rules import RULES
 
-__all__ = ["Alignment", "Mode", "align", "Identifiers", "KeyColumn", "identify", "RULES"]
+__all__ = ["Alignment", "Mode", "align", "BadKeys", "Identifiers", "KeyColumn", "identify", "RULES"]

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from mpcpriv.agreement.admit import AdmittedJob
 from mpcpriv.analyses.analysis import Analysis, Perturbed, Private
 from mpcpriv.errors import Unsupported, UsageError
+from mpcpriv.job.model import Job
 
 
 def check(
@@ -23,7 +24,7 @@ def check(
         analysis: that it names.
         cohort: rows that the result is computed from.
         rows: by data set, how many rows take part.
-        earlier: the same of each release without noise under this agreement.
+        earlier: `cohorts` of each release without noise under this agreement.
 
     Raises:
         Unsupported: noise is asked for, and what one row can change in this analysis is not known; or none
@@ -50,7 +51,22 @@ def check(
             f"the cohort has {cohort} rows, and agreement {agreement.id} releases nothing without noise from "
             f"less than {rule.minimum_cohort}; use more data"
         )
-    apart(rule.minimum_cohort, rows, earlier)
+    for one in cohorts(admitted.job, rows):
+        apart(rule.minimum_cohort, one, earlier)
+
+
+def cohorts(job: Job, rows: Mapping[str, int]) -> list[Mapping[str, int]]:
+    """The rows that a result is about, as `apart` compares them.
+
+    Tables with different columns are about the same people: there each is a cohort of its own, which another
+    job may be about as well, with this table's owner alone or with others.
+
+    Args:
+        job: what was asked.
+        rows: by data set, how many rows took part.
+    """
+    columns = {frozenset(one.columns) for one in job.inputs}
+    return [rows] if len(columns) == 1 else [{name: count} for name, count in rows.items()]
 
 
 def apart(least: int, rows: Mapping[str, int], earlier: Sequence[Mapping[str, int]]) -> None:
