@@ -252,7 +252,7 @@ def _alignment(asked: _Asked) -> Iterator[str]:
             if len(columns) > 1 and not shared and columns.keys() <= terms.keys.keys():
                 yield (
                     f"alignment: none is named, and {terms.name} is how {_all(terms.keys)} are put together; "
-                    f' write alignment = "{terms.name}"'
+                    f'write alignment = "{terms.name}"'
                 )
         return
     named = asked.agreement.alignment(job.alignment)

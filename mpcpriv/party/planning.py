@@ -193,7 +193,7 @@ def _aligned(admitted: AdmittedJob) -> list[tuple[str, str]]:
         )
     ]
     found += [
-        (_and((owners[0], *some)), f"together: which people of {owners[0]} all of {_and(rest)} have")
+        (_and((owners[0], *some)), f"together: which people of {owners[0]} {_and(rest)} {_have(rest)}, too")
         for size in range(1, len(owners) - 1)
         for some in combinations(owners[1:], size)
         for rest in [tuple(one for one in owners[1:] if one not in some)]
@@ -249,5 +249,5 @@ def _and(names: list[str] | tuple[str, ...]) -> str:
     return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]])) if names else "nobody"
 
 
-def _have(names: list[str]) -> str:
+def _have(names: list[str] | tuple[str, ...]) -> str:
     return "have" if len(names) > 1 else "has"

@@ -354,10 +354,11 @@ def test_a_plan_says_who_learns_what_of_whom(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="rows of folk: the job has no such data set"):
         plan_job(two.admitted(), {"folk": 31})
     three = aligned(tmp_path, [some(28, 40), some(29, 40), some(30, 40)])
-    told = dict(plan_job(three.admitted(), dict.fromkeys([f"{o}-rows" for o in OWNERS], 40)).learns)
-    assert not any("no identifier" in what for what in told.values())
-    pooled = [what for who, what in plan_job(three.admitted()).learns if who == "alice and bob"]
-    assert "together: which people of alice all of carol have" in pooled
+    plan = plan_job(three.admitted(), dict.fromkeys([f"{owner}-rows" for owner in OWNERS], 40))
+    assert not any("no identifier" in what for _, what in plan.learns)
+    assert ("alice and bob", "together: which people of alice carol has, too") in plan.learns
+    assert ("alice and carol", "together: which people of alice bob has, too") in plan.learns
+    assert not any(who == "bob and carol" and "people" in what for who, what in plan.learns)
 
 
 def test_progress_is_told(tmp_path: Path) -> None:
