@@ -3,9 +3,9 @@
     python examples/aligned_tables.py
 
 Two owners and a dealer, each with a daemon of its own on this machine. The clinic has measurements, the
-registry who fell ill later; neither orders its rows, writes names or writes days as the other does. A job names
-an alignment of the agreement: the owners first find the rows that both have, by private set intersection, and
-the model is then computed on shares of those rows.
+registry who fell ill later; neither orders its rows, writes names or writes days as the other does. A job
+names an alignment of the agreement: the owners first find the rows that both have, by private set
+intersection, and the model is then computed on shares of those rows.
 
 Opened to the clinic: the coefficients. Both learn which of their own rows the other has, too, and how many
 rows it has; all members learn how many rows both have.

@@ -18,7 +18,7 @@ CLI = [sys.executable, "-c", "import sys; from mpcpriv.cli import app; sys.exit(
 slow = pytest.mark.slow
 
 PROGRAMS = {"private_aggregate", "aligned_tables"}
-"""Those that are no programs of parties: one has none (test_private_aggregate.py runs it), one starts daemons."""
+"""Those that are not launched: one has no parties (test_private_aggregate.py runs it), one starts daemons."""
 
 RUNS = [
     pytest.param("hello", 3, r"mean salary: 49,500\.00", id="hello-3"),
