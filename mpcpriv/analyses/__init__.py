@@ -1,8 +1,10 @@
 """What can be computed: one file per analysis, and those of other packages by entry point.
 
 `analysis.py` is what an analysis is; `query.py` is a sum over rows, which noise can be added to;
-`registry.py` finds analyses and digests their code; `outline.py` says how tables go together, and
-`table.py` is the shared table that they compute on. Nothing here opens a value: `mpcpriv.release` does.
+`registry.py` finds analyses and digests their code; `outline.py` says how tables go together, `feature.py` is
+what owners make of their columns beforehand, and `table.py` is the shared table that analyses compute on;
+`cross_products.py` is for analyses of sums of products; `shown.py` is what answers look like. Nothing here
+opens a value: `mpcpriv.release` does.
 """
 
 from mpcpriv.analyses.analysis import (
@@ -11,9 +13,11 @@ from mpcpriv.analyses.analysis import (
     Asked,
     Computed,
     Context,
+    Derived,
     Opened,
     Perturbed,
     Private,
+    Showing,
 )
 from mpcpriv.analyses.registry import GROUP, digest, find, installed
 
@@ -24,9 +28,11 @@ __all__ = [
     "Asked",
     "Computed",
     "Context",
+    "Derived",
     "Opened",
     "Perturbed",
     "Private",
+    "Showing",
     "digest",
     "find",
     "installed",

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from mpcpriv.analyses.feature import Feature
     from mpcpriv.analyses.outline import Outline
     from mpcpriv.analyses.query import Query
+    from mpcpriv.analyses.shown import Shown
     from mpcpriv.analyses.table import Table
     from mpcpriv.documents import Document
     from mpcpriv.engine.tensor import SharedTensor
@@ -46,10 +48,12 @@ class Asked:
     Attributes:
         parameters: an instance of the analysis's `parameters`.
         tables: by data set, in the order of the job, what is public of it.
+        noised: whether the result is released with differential privacy.
     """
 
     parameters: Any
     tables: Mapping[str, Outline]
+    noised: bool = False
 
 
 Opened = Mapping[str, "np.ndarray"]
@@ -117,10 +121,30 @@ class Computed(Analysis, Protocol):
 
 
 @runtime_checkable
+class Derived(Computed, Protocol):
+    """An analysis that does not compute on the columns of the job, but on what their owners make of them.
+
+    `run` is given tables of these features in the place of the columns; `read` is told of the columns.
+    """
+
+    def features(self, table: Outline, parameters: Any) -> Sequence[Feature]:
+        """What the owner of a table makes of it.
+
+        Args:
+            table: what is public of it. Where columns are split, it has some of the job's columns only.
+            parameters: an instance of `parameters`.
+
+        Raises:
+            UsageError: the columns are not such as it needs.
+        """
+
+
+@runtime_checkable
 class Private(Analysis, Protocol):
     """An analysis whose result is a sum over rows: it can be released with differential privacy.
 
-    Where it is not `Computed`, too, the same sum is what is released without noise.
+    The same sum is what is released without noise, unless it is also `Computed` and columns are split: then
+    it is computed on shares.
     """
 
     def query(self, asked: Asked) -> Query:
@@ -128,6 +152,19 @@ class Private(Analysis, Protocol):
 
         Raises:
             UsageError: of such inputs there is none.
+            Unsupported: it cannot be released with differential privacy.
+        """
+
+
+@runtime_checkable
+class Showing(Analysis, Protocol):
+    """An analysis that says how people would rather see its answer."""
+
+    def show(self, answer: Answer) -> Sequence[Shown]:
+        """Tables and plots, in the order in which they are read.
+
+        Args:
+            answer: as `read` returned it, or as it came back from JSON.
         """
 
 

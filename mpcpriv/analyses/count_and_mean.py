@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
 
-from mpcpriv.agreement.model import ColumnTerms
 from mpcpriv.analyses.analysis import Answer, Asked, Context, Opened
+from mpcpriv.analyses.feature import span
 from mpcpriv.analyses.outline import Outline, together
 from mpcpriv.analyses.query import Noised, Query
 from mpcpriv.data.scale import Scale
@@ -17,8 +16,10 @@ from mpcpriv.documents import Document
 from mpcpriv.errors import UsageError
 from mpcpriv.job.model import Job
 
-_GRID: Final = 1 << 20
-"""A value at the end of its bounds contributes so much to a noised sum."""
+_GRID: Final = 1 << 26
+"""A value at the end of its bounds contributes so much to a sum."""
+_NOISED: Final = 1 << 20
+"""The same, to a sum with noise."""
 _NORMAL: Final = 1.959964
 """Of a standard normal variable, 95 % lie within this."""
 
@@ -70,13 +71,14 @@ inputs = [
 
     def run(self, ctx: Context, inputs: Mapping[str, Any], parameters: Parameters) -> Mapping[str, Any]:
         """See `Analysis.run`."""
+        import torch
+
         from mpcpriv.analyses import table
-        from mpcpriv.engine.tensor import SharedTensor
 
         del ctx, parameters
         _checked(together({name: one.outline for name, one in inputs.items()})[0])
         whole, _ = table.together(inputs)
-        x = SharedTensor.stack([column.shared for column in whole.columns.values()])
+        x = torch.stack([column.shared for column in whole.columns.values()])
         # A product of vectors is truncated once, after its sum: exact to one unit, for any number of rows.
         squares = x.unsqueeze(1).matmul(x.unsqueeze(2)).flatten()
         return {"sums": x.sum(1), "squares": squares}
@@ -101,31 +103,32 @@ inputs = [
         """
         whole, _ = together(asked.tables)
         _checked(whole)
-        spans = {name: _span(column) for name, column in whole.columns.items()}
+        spans = {name: span(column, asked.noised) for name, column in whole.columns.items()}
         rows, names = whole.rows, list(spans)
-        high = np.full(2 * len(spans), _GRID, dtype=np.int64)
+        grid = _NOISED if asked.noised else _GRID
+        high = np.full(2 * len(spans), grid, dtype=np.int64)
 
         def contributions(columns: Mapping[str, np.ndarray]) -> np.ndarray:
             found = np.zeros((len(next(iter(columns.values()))), len(high)), dtype=np.int64)
             for place, (name, (middle, half)) in enumerate(spans.items()):
                 if name in columns:
                     t = (columns[name] - middle) / half
-                    found[:, 2 * place] = np.rint(_GRID * t)
-                    found[:, 2 * place + 1] = np.rint(_GRID * (2 * t**2 - 1))
+                    found[:, 2 * place] = np.rint(grid * t)
+                    found[:, 2 * place + 1] = np.rint(grid * (2 * t**2 - 1))
             return found
 
         def read(noised: Noised) -> Answer:
             middle, half = np.array(list(spans.values())).T
-            first, second = (noised.values.reshape(-1, 2) / (_GRID * rows)).T
-            noise = half * noised.deviation / (_GRID * rows)
+            first, second = (noised.values.reshape(-1, 2) / (grid * rows)).T
             variance = half**2 * np.clip((second + 1) / 2 - first**2, 0, 1) * rows / (rows - 1)
             mean = middle + half * first
+            told = {"rows": rows, "columns": names, "mean": mean.tolist(), "variance": variance.tolist()}
+            if not asked.noised:
+                return told
+            noise = half * noised.deviation / (grid * rows)
             margin = _NORMAL * np.sqrt(variance / rows + noise**2)
             return {
-                "rows": rows,
-                "columns": names,
-                "mean": mean.tolist(),
-                "variance": variance.tolist(),
+                **told,
                 "mean_low": (mean - margin).tolist(),
                 "mean_high": (mean + margin).tolist(),
                 "noise": noise.tolist(),
@@ -140,19 +143,6 @@ def _checked(whole: Outline) -> None:
     for name, column in whole.columns.items():
         if column.type == "category":
             raise UsageError(f"count-and-mean: column {name!r} is a category and has no mean")
-
-
-def _span(column: ColumnTerms) -> tuple[float, float]:
-    """The middle of the bounds, and how far they are from it."""
-    if column.type == "boolean":
-        return 0.5, 0.5
-    if column.low is None or column.high is None:
-        raise UsageError(
-            f"count-and-mean: column {column.name!r} has no agreed bounds, and what one row can change is "
-            "not known; state low and high in the agreement"
-        )
-    half = math.ldexp(column.high - column.low, -1)
-    return column.low + half, half or 1.0
 
 
 ANALYSIS: Final = CountAndMean()

@@ -43,6 +43,20 @@ class Outline:
         return cls(rows, dataset.privacy_unit, {name: known[name] for name in columns})
 
 
+def split_of(columns: Sequence[Sequence[str]]) -> Split | None:
+    """How tables go together, from the names of their columns; None if they go together in neither way.
+
+    Args:
+        columns: of each table.
+    """
+    if len(columns) == 1:
+        return "one table"
+    names = [set(table) for table in columns]
+    if all(one == names[0] for one in names):
+        return "rows split"
+    return "columns split" if len(set().union(*names)) == sum(map(len, names)) else None
+
+
 def together(tables: Mapping[str, Outline]) -> tuple[Outline, Split]:
     """All tables as one.
 
@@ -51,19 +65,19 @@ def together(tables: Mapping[str, Outline]) -> tuple[Outline, Split]:
     """
     outlines = list(tables.values())
     first = outlines[0]
-    if len(outlines) == 1:
-        return first, "one table"
+    split = split_of([list(table.columns) for table in outlines])
+    if split == "one table":
+        return first, split
     if len({table.unit for table in outlines}) > 1:
         raise UsageError(
             f"data sets {', '.join(tables)}: their rows are about different things "
             f"({', '.join(table.unit for table in outlines)}) and cannot be put together"
         )
-    names = [set(table.columns) for table in outlines]
-    if all(one == names[0] for one in names):
+    if split == "rows split":
         for name in first.columns:
             _alike(name, [table.columns[name] for table in outlines])
-        return Outline(sum(table.rows for table in outlines), first.unit, first.columns), "rows split"
-    if len(set().union(*names)) < sum(map(len, names)):
+        return Outline(sum(table.rows for table in outlines), first.unit, first.columns), split
+    if split is None:
         raise UsageError(
             f"data sets {', '.join(tables)}: some of their columns have the same names and some have not; "
             "name the same columns of each (rows split), or different ones (columns split)"
@@ -75,7 +89,7 @@ def together(tables: Mapping[str, Outline]) -> tuple[Outline, Split]:
             "must be about the same person"
         )
     columns = {name: column for table in outlines for name, column in table.columns.items()}
-    return Outline(first.rows, first.unit, columns), "columns split"
+    return Outline(first.rows, first.unit, columns), split
 
 
 def roles(columns: Mapping[str, ColumnTerms], name: str, analysis: str) -> dict[str, ColumnTerms]:

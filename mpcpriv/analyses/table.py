@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 
-from mpcpriv.agreement.model import ColumnTerms, Dataset
+from mpcpriv.agreement.model import ColumnTerms
 from mpcpriv.analyses import outline
 from mpcpriv.analyses.outline import Outline, Split
 from mpcpriv.data.scale import Scale
@@ -50,31 +51,26 @@ class Table:
         return Outline(self.rows, self.unit, {name: column.terms for name, column in self.columns.items()})
 
 
-def share(
-    dataset: Dataset, columns: Sequence[str], rows: int, owner: int, own: Mapping[str, np.ndarray] | None
-) -> Table:
+def share(outline: Outline, own: Mapping[str, np.ndarray] | None, owner: int) -> Table:
     """Shares one owner's columns; nothing is sent.
 
     Args:
-        dataset: its terms.
-        columns: which, in which order.
-        rows: how many; the same at every party.
-        owner: the owner's rank.
+        outline: what is public of them; the same at every party.
         own: by name, (rows,), at the owner; None elsewhere.
+        owner: the owner's rank.
 
     Raises:
         UsageError: a number has no agreed bounds.
         RangeError: a value is outside them.
     """
-    known = {column.name: column for column in dataset.columns}
     shared = {}
-    for name in columns:
-        scale = Scale.of(known[name])
+    for name, terms in outline.columns.items():
+        scale = Scale.of(terms)
         value = None if own is None else torch.from_numpy(scale.scaled(own[name]))
         # The bounds are stated at every party: an operation that could leave the ring is refused for them.
-        tensor = SharedTensor(value, size=(rows,), src=owner, bound=(scale.low, scale.high))
-        shared[name] = Column(known[name], scale, tensor)
-    return Table(rows, dataset.privacy_unit, shared)
+        tensor = SharedTensor(value, size=(outline.rows,), src=owner, bound=(scale.low, scale.high))
+        shared[name] = Column(terms, scale, tensor)
+    return Table(outline.rows, outline.unit, shared)
 
 
 def together(inputs: Mapping[str, Table]) -> tuple[Table, Split]:
@@ -88,6 +84,6 @@ def together(inputs: Mapping[str, Table]) -> tuple[Table, Split]:
     columns = {}
     for name in whole.columns:
         parts = [table.columns[name] for table in tables if name in table.columns]
-        shared = parts[0].shared if len(parts) == 1 else SharedTensor.cat([part.shared for part in parts])
+        shared: Any = parts[0].shared if len(parts) == 1 else torch.cat([part.shared for part in parts])
         columns[name] = Column(parts[0].terms, parts[0].scale, shared)
     return Table(whole.rows, whole.unit, columns), split

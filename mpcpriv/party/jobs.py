@@ -6,7 +6,7 @@ import hashlib
 import secrets
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -23,8 +23,9 @@ from mpcpriv.transport.base import Transport
 if TYPE_CHECKING:
     import torch
 
+    from mpcpriv.analyses.outline import Outline
     from mpcpriv.analyses.query import Query
-    from mpcpriv.data.held import Held
+    from mpcpriv.data.held import Columns, Held
     from mpcpriv.engine.loop import Watcher
     from mpcpriv.engine.session import Session
     from mpcpriv.release import Layout, Sealed
@@ -235,24 +236,33 @@ def _computed(
     from mpcpriv.engine import steps
     from mpcpriv.release import noise_of_steps
 
-    datasets = {one.name: one for one in admitted.agreement.datasets}
-    columns = {name: held.columns for name, held in own.items() if isinstance(held, Whole)}
-    inputs = {
-        one.dataset: share(
-            datasets[one.dataset],
-            one.columns,
-            public.tables[one.dataset].rows,
-            admitted.parties.index(datasets[one.dataset].owner),
-            columns.get(one.dataset),
-        )
-        for one in admitted.job.inputs
+    owners = {
+        one.name: admitted.parties.index(one.owner)
+        for one in admitted.agreement.datasets
+        if one.name in public.tables
     }
+    inputs = {}
+    for name, outline in public.tables.items():
+        held = own.get(name)
+        columns = held.columns if isinstance(held, Whole) else None
+        inputs[name] = share(*_derived(analysis, outline, public.parameters, columns), owners[name])
     noise = noise_of_steps(admitted, analysis) if isinstance(analysis, analyses.Perturbed) else None
     context = analyses.Context(tuple(admitted.parties), session.rank, steps, noise)
     session.sealed = True
     outputs = analysis.run(context, inputs, public.parameters)
     session.sealed = False
     return {name: (tensor.share.flatten(), tensor.bits) for name, tensor in outputs.items()}
+
+
+def _derived(
+    analysis: analyses.Computed, outline: Outline, parameters: Any, own: Columns | None
+) -> tuple[Outline, Columns | None]:
+    """What is shared of a table, and its values at their owner."""
+    if not isinstance(analysis, analyses.Derived):
+        return outline, own
+    features = analysis.features(outline, parameters)
+    values = None if own is None else {one.terms.name: one.values(own) for one in features}
+    return replace(outline, columns={one.terms.name: one.terms for one in features}), values
 
 
 def _summed(

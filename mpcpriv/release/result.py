@@ -13,7 +13,7 @@ import rfc8785
 
 from mpcpriv.agreement.admit import AdmittedJob
 from mpcpriv.analyses.analysis import Analysis, Answer, Asked, Computed, Perturbed, Private
-from mpcpriv.analyses.outline import Outline, together
+from mpcpriv.analyses.outline import Outline, split_of, together
 from mpcpriv.analyses.query import Noised
 from mpcpriv.errors import UsageError
 from mpcpriv.privacy.mechanism import Noise
@@ -70,7 +70,8 @@ def asked(admitted: AdmittedJob, analysis: Analysis, rows: Mapping[str, int]) ->
         one.dataset: Outline.of(datasets[one.dataset], one.columns, rows[one.dataset])
         for one in admitted.job.inputs
     }
-    return Asked(analysis.parameters.model_validate(dict(admitted.job.parameters)), tables)
+    parameters = analysis.parameters.model_validate(dict(admitted.job.parameters))
+    return Asked(parameters, tables, admitted.job.release.epsilon is not None)
 
 
 def read_result(
@@ -129,8 +130,10 @@ def read_result(
 
 def summed(admitted: AdmittedJob, analysis: Analysis) -> bool:
     """Whether what is released is a sum over rows, which owners compute, rather than computed on shares."""
+    if not (isinstance(analysis, Private) and isinstance(analysis, Computed)):
+        return isinstance(analysis, Private)
     noised = admitted.job.release.epsilon is not None
-    return not isinstance(analysis, Computed) or (noised and not isinstance(analysis, Perturbed))
+    return noised or split_of([one.columns for one in admitted.job.inputs]) != "columns split"
 
 
 def _privacy(admitted: AdmittedJob, noise: Noise, **sensitivity: float) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from tests.protocol.parties import run
 mpcpriv.engine.activate()
 
 from mpcpriv.analyses.analysis import Asked, Context  # noqa: E402
+from mpcpriv.analyses.outline import Outline  # noqa: E402
 from mpcpriv.analyses.private_logistic_regression import ANALYSIS, Parameters  # noqa: E402
 from mpcpriv.analyses.table import Table, share  # noqa: E402
 from mpcpriv.engine import perturb  # noqa: E402
@@ -53,11 +54,9 @@ def shared(s: Session, split: str) -> dict[str, Table]:
         terms = [NUMBERS[:5], [*NUMBERS[5:], BENIGN]]
     return {
         owner: share(
-            dataset(owner, terms[rank]),
-            list(parts[rank]),
-            len(next(iter(parts[rank].values()))),
-            rank,
+            Outline.of(dataset(owner, terms[rank]), list(parts[rank]), len(next(iter(parts[rank].values())))),
             parts[rank] if s.rank == rank else None,
+            rank,
         )
         for rank, owner in enumerate(("alice", "bob"))
     }

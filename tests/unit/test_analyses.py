@@ -16,6 +16,7 @@ from mpcpriv.errors import UsageError
 OURS = [
     "count-and-mean",
     "count-by-category",
+    "covariance",
     "logistic-regression",
     "most-frequent-category",
     "private-logistic-regression",

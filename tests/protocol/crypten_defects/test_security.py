@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tempfile
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from tests.protocol.parties import Sight, run
 PARTIES = pytest.mark.parametrize("n", [2, 3])
 
 
+@cache
 def secret_model() -> tuple[nn.Module, torch.Tensor]:
     """A model whose every parameter and statistic is a number of its own, and an input."""
     model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.ReLU(), nn.Linear(4, 2)).eval()
@@ -28,6 +30,9 @@ def secret_model() -> tuple[nn.Module, torch.Tensor]:
         for seed, value in enumerate(t for t in model.state_dict().values() if t.is_floating_point()):
             value.copy_(numbers(*value.shape, seed=seed).abs() + 0.25)
     return model, numbers(2, 3, seed=99).float()
+
+
+secret_model()  # parties are threads: a module that one makes while another's is traced disturbs the trace
 
 
 def secrets(model: nn.Module) -> list[torch.Tensor]:
