@@ -150,9 +150,12 @@ def terms_of(admitted: AdmittedJob) -> Terms:
 def permitted(admitted: AdmittedJob, analysis: Analysis) -> None:
     """Refuses what can be refused of a job before its owners know which rows they have in common.
 
+    What the analysis itself refuses of its inputs as it runs comes later; a plan finds it before.
+
     Raises:
         UsageError: as `compute`.
     """
+    from mpcpriv.analyses import Derived
     from mpcpriv.analyses.outline import together
     from mpcpriv.release import check
     from mpcpriv.release.result import asked, summed
@@ -165,6 +168,9 @@ def permitted(admitted: AdmittedJob, analysis: Analysis) -> None:
     rows = {one.dataset: MOST_ROWS - 1 for one in admitted.job.inputs}
     public = asked(admitted, analysis, rows)
     check(admitted, analysis, together(public.tables)[0].rows, rows)
+    if isinstance(analysis, Derived):
+        for table in public.tables.values():
+            analysis.features(table, public.parameters)
 
 
 class _Counting(Transport):
