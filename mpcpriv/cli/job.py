@@ -54,6 +54,9 @@ def main() -> None:
         parameters = { target = "malignant" }
         release = { recipients = ["alice"] }
 
+    Where the tables have different columns about the same people, `alignment = "NAME"` of the agreement has
+    their owners first find the rows that all have.
+
     `check` and `plan` need no daemon. `submit` signs the job and hands it to your daemon, which proposes
     it to the other members; each of them holds it against its own copy of the agreement, asks its steward
     where the agreement says so, and only if all accept does it run.

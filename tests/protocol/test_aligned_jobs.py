@@ -18,7 +18,7 @@ from mpcpriv.errors import DataError, PeerError, UsageError
 from mpcpriv.party import aligning
 from mpcpriv.party.jobs import RunReport
 from mpcpriv.party.planning import plan_job
-from mpcpriv.release import read_result
+from mpcpriv.release import Result, read_result
 from tests.protocol.job_cases import NOW, OWNERS, Case, case
 from tests.protocol.parties import Sight, outcomes
 
@@ -99,12 +99,14 @@ def attempt(
 
 
 def answer(one: Case, reports: list[RunReport]) -> dict[str, Any]:
-    shares = [report.share for report in reports]
-    found = read_result(
-        one.admitted(), analyses.find("count-and-mean"), reports[0].rows, reports[0].layout, shares
-    )
-    result: dict[str, Any] = json.loads(found.canonical())["result"]
+    result: dict[str, Any] = json.loads(opened(one, reports).canonical())["result"]
     return result
+
+
+def opened(one: Case, reports: list[RunReport]) -> Result:
+    shares = [report.share for report in reports]
+    analysis = analyses.find(one.job.job.analysis)
+    return read_result(one.admitted(), analysis, reports[0].rows, reports[0].layout, shares)
 
 
 CASES = [
@@ -137,40 +139,62 @@ def test_the_means_are_of_those_whom_all_have_and_cost_what_was_planned(
     assert len({report.transcript for report in reports}) == 1
 
 
-def test_rows_stand_beside_those_of_the_same_person(tmp_path: Path) -> None:
-    """Products of columns of two owners: only in the right order do they add up to this covariance."""
+def predicting(folder: Path, analysis: str, parameters: dict[str, Any], **options: Any) -> tuple[Case, int]:
+    """Whether alice's x is above 48, as bob knows it of people; and how many both have."""
     people = [some(8, 300), some(9, 300)]
     tables = {
-        owner: {**written(owner, who), "x" if owner == "alice" else "y": (who % 97).astype(float)}
-        for owner, who in zip(("alice", "bob"), people, strict=True)
+        "alice": {**written("alice", people[0]), "x": (people[0] % 97).astype(float)},
+        "bob": {**written("bob", people[1]), "yes": (people[1] % 97 > 48).astype(int)},
     }
-    tables["bob"]["yes"] = (people[1] % 97 > 48).astype(int)
     identifiers = [{"name": name, "type": "identifier"} for name in ("name", "born")]
     columns = {
         "alice": [{"name": "x", "type": "number", "low": 0.0, "high": 97.0}, *identifiers],
         "bob": [{"name": "yes", "type": "boolean"}, *identifiers],
     }
     keys = {
-        f"{owner}-rows": [{"column": "name", "rules": RULES["bob"][0]}, {"column": "born", "rules": rule}]
-        for owner, rule in (("alice", ["date-dmy"]), ("bob", ["date-mdy"]))
+        f"{owner}-rows": [{"column": "name", "rules": RULES["bob"][0]}, {"column": "born", "rules": [rule]}]
+        for owner, rule in (("alice", "date-dmy"), ("bob", "date-mdy"))
     }
     one = case(
-        tmp_path,
+        folder,
         tables,
         columns,
-        "logistic-regression",
-        {"target": "yes", "steps": 4, "penalty": 10.0},
+        analysis,
+        {"target": "yes", **parameters},
         parties=("alice", "bob"),
         alignment={"name": "people", "keys": keys, "mode": "all"},
+        **options,
     )
+    return one, len(set(people[0].tolist()) & set(people[1].tolist()))
+
+
+def test_rows_stand_beside_those_of_the_same_person(tmp_path: Path) -> None:
+    one, common = predicting(tmp_path, "logistic-regression", {"steps": 4, "penalty": 10.0})
     reports = run(one, ("alice", "bob"))
-    shares = [report.share for report in reports]
-    analysis = analyses.find("logistic-regression")
-    found = read_result(one.admitted(), analysis, reports[0].rows, reports[0].layout, shares).answer
-    # "yes" is x > 48: in any other order the two would have nothing to do with each other.
-    slope = found["coefficients"][0]  # type: ignore[index]
-    assert slope > 0.05  # type: ignore[operator]
-    assert -found["intercept"] / slope == pytest.approx(48.5, abs=4)  # type: ignore[operator]
+    found: Any = opened(one, reports).answer
+    # In any other order the two would have nothing to do with each other.
+    (slope,) = found["coefficients"]
+    assert slope > 0.05
+    assert -found["intercept"] / slope == pytest.approx(48.5, abs=4)
+    assert found["rows"] == common
+
+
+def test_training_with_noise_is_of_those_in_common(tmp_path: Path) -> None:
+    one, common = predicting(
+        tmp_path,
+        "private-logistic-regression",
+        {"steps": 5},
+        privacy={"mechanism": "discrete-gaussian"},
+        release={"epsilon": 50.0, "delta": 1e-5},
+        budget={"epsilon": 100.0, "delta": 1e-3, "period_days": 30},
+    )
+    plan = plan_job(one.admitted(), {"alice-rows": 300, "bob-rows": 300, "people": common}).cost
+    reports = run(one, ("alice", "bob"))
+    assert reports[0].rows == {"alice-rows": common, "bob-rows": common}
+    found: Any = opened(one, reports)
+    assert found.answer["coefficients"][0] > 0
+    assert f"computed from {common} rows" in found.statement["text"]
+    assert [report.rounds for report in reports] == [plan.rounds] * 2
 
 
 def test_no_identifier_reaches_who_has_no_table(tmp_path: Path) -> None:
