@@ -17,6 +17,9 @@ from mpcpriv.job.signed import SignedJob
 SKEW: Final = timedelta(seconds=60)
 """How far the clocks of two members may be apart."""
 
+LONGEST: Final = timedelta(days=7)
+"""How long a job may wait: what it has reserved of the budgets, nobody else can spend meanwhile."""
+
 
 @dataclass(frozen=True)
 class LedgerView:
@@ -182,6 +185,11 @@ def _times(asked: _Asked) -> Iterator[str]:
         )
     if job.expires <= job.created:
         yield f"expires: {_at(job.expires)} must be after created, {_at(job.created)}"
+    elif job.expires - job.created > LONGEST:
+        yield (
+            f"expires: {_at(job.expires)} is more than {LONGEST.days} days after created, "
+            f"{_at(job.created)}; have it expire earlier, and submit it anew if it was not decided by then"
+        )
     if now - job.expires > timedelta(0):
         yield f"expires: the job expired on {_at(job.expires)}, and it is {_at(now)} here; submit it anew"
     if job.created < agreement.valid_from or now - agreement.valid_from < -SKEW:

@@ -291,6 +291,11 @@ def _privacy(privacy: Privacy, members: list[Member], datasets: list[Dataset]) -
             for dataset in datasets
             if dataset.budget is None
         ]
+    if privacy.rounding is not None and not privacy.unnoised:
+        found.append(
+            f"privacy: rounding = {privacy.rounding} is for what is released without noise, and unnoised = "
+            "false; remove one of the two"
+        )
     computing = sum("compute" in member.roles for member in members)
     if privacy.collusion is not None and privacy.collusion >= computing > 1:
         found.append(

@@ -203,6 +203,8 @@ class Privacy(Document):
         minimum_cohort: rows that an un-noised result must be computed from, at least; and by which the
             cohorts of two un-noised results must differ, if they do.
         smallest_cell: the smallest count of rows that is shown without noise; smaller ones are suppressed.
+        rounding: to whose multiples counts of rows are rounded, where they are released without noise; other
+            numbers are not released without noise then. None: nothing is rounded.
         releases: how many results may be released from a data set in the agreement's life; None: any number.
     """
 
@@ -211,6 +213,7 @@ class Privacy(Document):
     unnoised: bool = False
     minimum_cohort: Annotated[int, Field(ge=1, le=_MOST)] = 10
     smallest_cell: Annotated[int, Field(ge=1, le=_MOST)] = 5
+    rounding: Annotated[int, Field(ge=2, le=10_000)] | None = None
     releases: Annotated[int, Field(ge=1, le=_MOST)] | None = None
 
 

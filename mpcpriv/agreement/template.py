@@ -136,6 +136,7 @@ mechanism = "none"             # of differential privacy: "none", "discrete-gaus
 unnoised = true                # whether results may be released without noise,
 minimum_cohort = 50            # and from at least how many rows
 smallest_cell = 5              # the smallest count that is then shown
+# rounding = 5                 # then only counts are released, rounded to multiples of this
 releases = 100                 # from each data set, over the agreement's life; leave out for any number
 # collusion = 1                # so many colluding members must not undo the noise; left out: all but one
 

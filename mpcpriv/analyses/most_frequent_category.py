@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Final
 
@@ -23,10 +24,11 @@ class MostFrequentCategory:
     title: Final = "which category, or combination of categories, most rows fall into"
     text: Final = (
         "The counts of `count-by-category` stay shared; the largest is found on shares, and only which one "
-        "it is is opened; of equal ones any. With differential privacy, every party adds discrete Laplace "
-        "noise to all counts before (report-noisy-max): the price is that of one count, however many "
-        "categories there are, and the agreement's mechanism has to be discrete-laplace. A category that is "
-        "ahead of the others by many times 1 / epsilon rows is found nearly always."
+        "it is is opened; of equal ones the first. With differential privacy, every party adds one-sided "
+        "geometric noise to all counts before (report-noisy-max, the form of the exponential mechanism that "
+        "is known as permute-and-flip): the price is that of one count, however many categories there are, "
+        "and the agreement's mechanism has to be discrete-laplace, for pure differential privacy. A "
+        "category that is ahead of the others by many times 1 / epsilon rows is found nearly always."
     )
     parameters: Final = Parameters
     example: Final = """\
@@ -48,7 +50,7 @@ inputs = [
 
     def query(self, asked: Asked) -> Query:
         """See `Private.query`."""
-        counts = COUNTS.query(asked)
+        counts = COUNTS.query(dataclasses.replace(asked, parameters=COUNTS.parameters()))
         told = counts.read(Noised(counts.low, 0.0))
         cells, rows = told["cells"], told["rows"]
         assert isinstance(cells, list)

@@ -35,10 +35,13 @@ class Noised:
     Attributes:
         values: int64 (d,), the sums with their noise.
         deviation: of the noise in each, its standard deviation; 0 where it was released without.
+        threshold: the least noised sum that is shown; in the place of smaller ones is -1 row. None where all
+            are.
     """
 
     values: np.ndarray
     deviation: float
+    threshold: int | None = None
 
 
 @dataclass(frozen=True)
@@ -54,14 +57,16 @@ class Query:
         l1, l2_squared: the most that a row's numbers may have as a norm, where that is less than `low` and
             `high` allow; a row beyond it counts as zeros.
         grid: what one row counts for, a power of two, where each sum is a number of rows; small ones are then
-            suppressed in a release without noise. None where they are not.
-        choose: whether nothing is released but the place of the largest noised sum (of equal ones any). Each
-            party's discrete Laplace noise is for one sum, not for all of them: report-noisy-max (Dwork and
-            Roth, "The Algorithmic Foundations of Differential Privacy", 2014, Claim 3.9; ties do no harm on a
-            grid, where a row moves each threshold by whole units). `read` gets the place instead of sums.
+            suppressed in a release without noise, or all are rounded, as agreed. None where they are not
+            numbers of rows.
+        choose: whether nothing is released but the place of the largest noised sum, of equal ones the first:
+            see `mpcpriv.release.choice`. `read` gets the place instead of sums.
+
+        spurious: in a release with noise, show only sums that reach a threshold: the least for which, if no
+            row counted anywhere, any sum would be shown with this probability at most. None shows all.
 
     Raises:
-        UsageError: the grid is none.
+        UsageError: the grid is none, or a probability is not between 0 and 1, or of sums that are no counts.
         RangeError: the bounds are so wide that the norm of a row could leave 64 bits.
     """
 
@@ -73,10 +78,13 @@ class Query:
     l2_squared: int | None = None
     grid: int | None = None
     choose: bool = False
+    spurious: float | None = None
 
     def __post_init__(self) -> None:
         if self.grid is not None and self.grid not in _GRIDS:
             raise UsageError(f"a grid of {self.grid}; it is a power of two, at most {max(_GRIDS)}")
+        if self.spurious is not None and not (0 < self.spurious < 1 and self.grid is not None):
+            raise UsageError(f"spurious: {self.spurious}; it is between 0 and 1, and about numbers of rows")
         # Or the sum of a row's magnitudes could wrap, and pass for a small one.
         if sum(self._largest()) >= _MOST:
             raise RangeError("the numbers of a row may add up to 2^62 or more; clip them to less")

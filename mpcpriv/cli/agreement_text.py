@@ -117,8 +117,7 @@ def _noise(privacy: Privacy, datasets: list[Dataset]) -> list[str]:
     if privacy.unnoised:
         found.append(
             f"Results may be released without noise if they are of {privacy.minimum_cohort} rows or more; "
-            f"counts below {privacy.smallest_cell} are not shown then. "
-            "Such results are exact: who knows all rows but one can compute the last one's part in them."
+            f"counts below {privacy.smallest_cell} are not shown then. {_exactly(privacy.rounding)}"
         )
     if privacy.mechanism != "none":
         against = "all but one" if privacy.collusion is None else str(privacy.collusion)
@@ -133,6 +132,16 @@ def _noise(privacy: Privacy, datasets: list[Dataset]) -> list[str]:
         ]
     most = "Any number of" if privacy.releases is None else f"At most {privacy.releases}"
     return [*found, f"{most} results may be released from each data set under this agreement."]
+
+
+def _exactly(rounding: int | None) -> str:
+    if rounding is None:
+        return "Such results are exact: who knows all rows but one can compute the last one's part in them."
+    return (
+        f"Counts are rounded to multiples of {rounding} before anybody sees them, and no other numbers are "
+        "released without noise. Rounding hides one row from most who know the others, and not from all: a "
+        "count at the edge changes with it."
+    )
 
 
 def _table(title: str, *columns: str) -> Table:

@@ -127,7 +127,7 @@ class Connection:
             parameters: of the analysis.
             alignment: the agreement's, by which owners first find the rows that are about the same people.
             epsilon, delta: of differential privacy; None asks for a release without noise.
-            expires_in: how long it may wait for decisions.
+            expires_in: how long it may wait for decisions; members refuse more than 7 days.
 
         Raises:
             UsageError: no such agreement is held here, or a value is none that a job can hold.

@@ -133,7 +133,7 @@ class Job(Document):
         release: who gets what.
         submitter: the member who asks.
         created: when: within 60 s of each member's clock as it comes, and while the agreement is valid.
-        expires: when a job that has not begun by then is refused.
+        expires: when a job that has not begun by then is refused; at most 7 days after `created`.
         nonce: 16 random bytes in hexadecimal: two jobs that ask the same are two jobs.
     """
 

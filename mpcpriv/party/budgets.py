@@ -75,7 +75,10 @@ def accounts(
             # As the ledger counts: what an earlier version's period holds stays spent until that ends.
             if entry.until > period_end(start, budget.period_days, present[named][2] - 1):
                 charged[present[named]].append(entry)
-    return [_account(*name, entries, granted.get(name[:2]), now) for name, entries in sorted(charged.items())]
+    return [
+        _account(*name, entries, granted.get(name[:2]), now, present=name in present.values())
+        for name, entries in sorted(charged.items())
+    ]
 
 
 def _account(
@@ -85,6 +88,8 @@ def _account(
     entries: Sequence[Entry],
     granted: tuple[datetime, Budget] | None,
     now: datetime,
+    *,
+    present: bool,
 ) -> Account:
     if granted is None:
         since, until, allowance = None, entries[-1].until, entries[-1].allowance
@@ -94,7 +99,8 @@ def _account(
         until = period_end(start, budget.period_days, period)
         allowance = Allowance(budget.epsilon, budget.delta)
         written = entries[-1].until if entries else None
-        if written not in {None, until}:  # another version had periods of another length
+        # The present one is the newest version's, whatever older ones wrote that counts in it.
+        if not present and written not in {None, until}:  # another version had periods of another length
             since, until = None, written
     debited = total(one.loss for one in entries if one.state == "debited").epsilon(allowance.delta)
     counted = total(one.loss for one in entries if one.counts).epsilon(allowance.delta)

@@ -15,7 +15,7 @@ from mpcpriv.agreement.admit import AdmittedJob, LedgerView, Refusal, admit
 from mpcpriv.agreement.model import Dataset
 from mpcpriv.agreement.signed import SignedAgreement
 from mpcpriv.data.declared import Source
-from mpcpriv.errors import Desynchronised, UsageError
+from mpcpriv.errors import Desynchronised, RangeError, UsageError
 from mpcpriv.job.signed import SignedJob
 from mpcpriv.party.aligning import MOST_ROWS, Keyed, Unaligned, installed, permitted
 from mpcpriv.transport.base import Transport
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from mpcpriv.engine.session import Session
     from mpcpriv.release import Layout, Sealed
 
+MOST_COUNTED = 1 << 30
+"""Of so many rows, counts are compared on shares."""
 SALT_BYTES = 32
 
 
@@ -191,6 +193,7 @@ def compute(
 
     Raises:
         UsageError: a cohort is too small, or the tables do not go together, or the analysis refuses them.
+        Unsupported: the analysis has no such release; see `release.check`, `release.rounding`.
         PeerError: a member failed, or runs another job.
     """
     from mpcpriv.analyses.outline import together
@@ -218,7 +221,7 @@ def compute(
         assert isinstance(analysis, analyses.Private)
         query = analysis.query(public)
         query.fits(sum(rows.values()))
-        return rows, seal(session, _summed(session, admitted, query, tables))
+        return rows, seal(session, _summed(session, admitted, query, tables, sum(rows.values())))
     assert isinstance(analysis, analyses.Computed)
     return rows, seal(session, _computed(session, admitted, analysis, public, tables))
 
@@ -266,17 +269,20 @@ def _derived(
 
 
 def _summed(
-    session: Session, admitted: AdmittedJob, query: Query, own: Mapping[str, Held]
+    session: Session, admitted: AdmittedJob, query: Query, own: Mapping[str, Held], rows: int
 ) -> dict[str, tuple[torch.Tensor, int]]:
-    """This party's share of a query: its own rows' sum, and its own noise, if any."""
+    """This party's share of a query: its own rows' sum, and its own noise, if any; `rows` are all owners'."""
     import numpy as np
     import torch
 
-    from mpcpriv.release import noise_for
+    from mpcpriv.release import noise_for, rounding, threshold
+    from mpcpriv.release.cells import above
+    from mpcpriv.release.choice import largest
     from mpcpriv.release.result import QUERY
 
-    noise = noise_for(admitted, query)
-    session.note(f"query of {query.size}, {noise!r}")
+    noise, base = noise_for(admitted, query), rounding(admitted, query)
+    shown_from = threshold(query, noise)
+    session.note(f"query of {query.size}, {noise!r}, shown from {shown_from}, rounded to {base}")
     # Noise is drawn before any row is looked at: how long it takes depends on what is drawn.
     total = np.zeros(query.size, dtype=np.int64) if noise is None else np.asarray(noise.share(query.size))
     for held in own.values():
@@ -286,33 +292,34 @@ def _summed(
     share, bits = session.given(torch.from_numpy(total)), 0
     least = admitted.agreement.privacy.smallest_cell
     if query.choose:
-        share = _largest(session, share)
-    elif noise is None and query.grid is not None and least > 1:
-        share, bits = _shown(session, share, query.grid, least)
+        share = largest(session, share)
+    elif shown_from is not None and query.grid is not None:
+        # What a party has here is its own rows' counts and noise; from here on it is a share like any other.
+        share = above(session, share + session.zero_share(tuple(share.shape)), shown_from, query.grid)
+    elif noise is None and query.grid is not None and (least > 1 or base is not None):
+        share, bits = _shown(session, share, query.grid, rows, least, base)
     return {QUERY: (share, bits)}
 
 
-def _largest(session: Session, share: torch.Tensor) -> torch.Tensor:
-    """The place of the largest sum; noised before, so that nothing is left to hide of which it is."""
-    from mpcpriv.engine.tensor import SharedTensor
-
-    # What a party has here is its own rows' sums and noise; from here on it is a share like any other.
-    sums = SharedTensor.of(share + session.zero_share(tuple(share.shape)))
-    place: Any = sums.argmax(one_hot=False)
-    whole: torch.Tensor = place.at(0).reshape(1)
-    return whole
-
-
-def _shown(session: Session, share: torch.Tensor, grid: int, least: int) -> tuple[torch.Tensor, int]:
-    """The same counts but for the small ones, which are suppressed; and their fractional bits."""
+def _shown(
+    session: Session, share: torch.Tensor, grid: int, rows: int, least: int, base: int | None
+) -> tuple[torch.Tensor, int]:
+    """The same counts, rounded, but for the small ones, which are suppressed; and their fractional bits."""
     from mpcpriv.engine.encoding import FRACTIONAL_BITS
     from mpcpriv.engine.tensor import SharedTensor
-    from mpcpriv.release.cells import suppress
+    from mpcpriv.release.cells import rounded, suppress
 
+    if rows >= MOST_COUNTED:
+        raise RangeError(f"counts of {rows} rows are suppressed or rounded up to {MOST_COUNTED - 1} only")
     # What a party has here is its own rows' counts; from here on it is a share like any other.
     share = share + session.zero_share(tuple(share.shape))
-    counts = SharedTensor.of(share * (2**FRACTIONAL_BITS // grid))
-    return suppress(counts, least).share, FRACTIONAL_BITS - (grid.bit_length() - 1)
+    shown = share if base is None else rounded(session, share, base * grid, rows * grid)
+    if least == 1:
+        return shown, 0
+    unit = 2**FRACTIONAL_BITS // grid
+    # Whether a count is small is asked of the count itself: 3 is, also where it would be shown as 5.
+    kept = suppress(SharedTensor.of(share * unit), least, SharedTensor.of(shown * unit))
+    return kept.share, FRACTIONAL_BITS - (grid.bit_length() - 1)
 
 
 def _rows(session: Session, admitted: AdmittedJob, own: Mapping[str, Held]) -> dict[str, int]:

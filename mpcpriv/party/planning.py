@@ -209,7 +209,8 @@ def _aligned(admitted: AdmittedJob) -> list[tuple[str, str]]:
 def _how(admitted: AdmittedJob) -> str:
     release = admitted.job.release
     if release.epsilon is None:
-        return "without noise"
+        base = admitted.agreement.privacy.rounding
+        return "without noise" if base is None else f"without noise, counts rounded to multiples of {base}"
     delta = f" and delta {release.delta:g}" if release.delta else ""
     return (
         f"with differential privacy, epsilon {release.epsilon:g}{delta}, against up to {collusion(admitted)} "

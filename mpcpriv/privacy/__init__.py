@@ -12,6 +12,7 @@ It serves one owner alone as well, who releases something of his own rows to any
     privacy.histogram(values, categories, epsilon)             counts of known categories
     privacy.stable_histogram(values, epsilon, delta)           counts of the categories that occur
     privacy.noisy_max(scores, sensitivity, epsilon)            the best of several candidates
+    privacy.exponential(scores, sensitivity, epsilon)          the same by the exponential mechanism
 
 Two data sets are neighbours when one has one row more; a row is what is protected. Each call spends its ε;
 the losses of several add up: `(one.loss + other.loss).epsilon(delta)`.
@@ -27,7 +28,7 @@ from mpcpriv.privacy.loss import Allowance, Loss
 if TYPE_CHECKING:
     from mpcpriv.privacy.counts import histogram, stable_histogram
     from mpcpriv.privacy.released import NoisyChoice, NoisyHistogram, NoisyVector
-    from mpcpriv.privacy.selection import noisy_max
+    from mpcpriv.privacy.selection import exponential, noisy_max
     from mpcpriv.privacy.vectors import gaussian, laplace
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "NoisyChoice",
     "NoisyHistogram",
     "NoisyVector",
+    "exponential",
     "gaussian",
     "histogram",
     "laplace",
@@ -48,6 +50,7 @@ _MODULES = {
     "NoisyChoice": "released",
     "NoisyHistogram": "released",
     "NoisyVector": "released",
+    "exponential": "selection",
     "gaussian": "vectors",
     "histogram": "counts",
     "laplace": "vectors",

@@ -15,10 +15,13 @@ from typing import Final, Literal
 
 from mpcpriv.errors import RangeError, UsageError
 from mpcpriv.privacy.accounting import EPSILON_MAX, discrete_sum_rho, training_multiplier
+from mpcpriv.privacy.discrete import laplace_tail
 from mpcpriv.privacy.loss import Loss
-from mpcpriv.privacy.noise import SCALE_LIMIT, Drawn, discrete_gaussian, discrete_laplace
+from mpcpriv.privacy.noise import SCALE_LIMIT, Drawn, discrete_gaussian, discrete_laplace, one_sided_geometric
 
-Kind = Literal["discrete-gaussian", "discrete-laplace"]
+Kind = Literal["discrete-gaussian", "discrete-laplace", "one-sided-geometric"]
+"""The last one for choices only: it hides which of several sums is the largest, and not the sums."""
+_KINDS: Final = ("discrete-gaussian", "discrete-laplace", "one-sided-geometric")
 
 SIGMA_FLOOR: Final = 2
 """The least σ of one party in grid units: below it the sum of discrete Gaussians is too unlike one."""
@@ -59,7 +62,7 @@ class Noise:
 
     Attributes:
         kind: the distribution of one party's noise.
-        scale: of one party, in grid units: its σ² (discrete Gaussian) or its b (discrete Laplace). Drawn with
+        scale: of one party, in grid units: its σ² (discrete Gaussian) or its b (the others). Drawn with
             the next float above σ or b, so with a little more and never with less.
         parties: how many add noise.
         collusion: how many of them may take theirs off again; fewer than all.
@@ -75,8 +78,8 @@ class Noise:
     collusion: int
 
     def __post_init__(self) -> None:
-        if self.kind not in ("discrete-gaussian", "discrete-laplace"):
-            raise UsageError(f"noise: {self.kind!r} is none of discrete-gaussian, discrete-laplace")
+        if self.kind not in _KINDS:
+            raise UsageError(f"noise: {self.kind!r} is none of {', '.join(_KINDS)}")
         if not 0 <= self.collusion < self.parties:
             raise UsageError(
                 f"noise: {self.collusion} of {self.parties} parties collude; at least one must not"
@@ -108,21 +111,50 @@ class Noise:
             # From σ = 2 on, the discrete Gaussian has variance σ² to 1e-30 (Canonne et al. 2020, section 2).
             return float(self.parties * self.scale)
         half = math.sinh(min(1 / (2 * float(self.scale)), 350.0))
-        return self.parties / (2 * half * half)
+        one_sided = 1 / (4 * half * half)
+        return self.parties * one_sided * (1 if self.kind == "one-sided-geometric" else 2)
+
+    def exceeded(self, chance: float) -> int:
+        """A number that all parties' noise together reaches with at most this chance, one noised number's.
+
+        The least for discrete Laplace noise. Discrete Gaussians are subgaussian (Canonne et al. 2020): for a
+        sum of them it is what that bound gives, which is more than the least by less than half.
+
+        Args:
+            chance: between 0 and 1.
+
+        Raises:
+            UsageError: the noise is one-sided; no sum is released with that.
+        """
+        if self.kind == "one-sided-geometric":
+            raise UsageError("noise: of a choice only the place is released, which has no threshold")
+        if self.kind == "discrete-gaussian":
+            return math.ceil(math.sqrt(2 * self.parties * self.scale * -math.log(chance)))
+        scale = rounded_up(self.scale)
+        few, enough = 0, 1
+        while laplace_tail(scale, self.parties, enough) > chance:
+            few, enough = enough, 2 * enough
+        while enough - few > 1:
+            half = (few + enough) // 2
+            few, enough = (half, enough) if laplace_tail(scale, self.parties, half) > chance else (few, half)
+        return enough
 
     def share(self, size: int) -> Drawn:
         """This party's own noise for a vector of this size: fresh at each call, to be added once."""
         if self.kind == "discrete-gaussian":
             return discrete_gaussian(root_up(self.scale), size)
-        return discrete_laplace(rounded_up(self.scale), size)
+        draw = one_sided_geometric if self.kind == "one-sided-geometric" else discrete_laplace
+        return draw(rounded_up(self.scale), size)
 
     def loss(self, sensitivity: Sensitivity, dimension: int) -> Loss:
         """What a release of this many numbers costs with it.
 
         The discrete Gaussian by the bound for sums of them (Kairouz, Liu and Steinke, "The Distributed
         Discrete Gaussian Mechanism", ICML 2021, Proposition 14); of discrete Laplace noise one honest
-        party's.
+        party's. Of one-sided noise what the choice of the largest costs that is made with it.
         """
+        if self.kind == "one-sided-geometric":
+            return Loss.pure_dp(rounded_up(sensitivity.l1 / self.scale))
         if self.kind == "discrete-gaussian":
             return Loss.zcdp(_sum_rho(self, sensitivity, dimension))
         at_most = math.nextafter(float(self.scale), 0)
@@ -143,10 +175,10 @@ def calibrate(
     Args:
         kind: a discrete Gaussian: σ is the L2 sensitivity times the multiplier for which `calibrate_loss`
             keeps within epsilon, over the honest parties together, and larger where the bound for their sum
-            needs it. Discrete Laplace: b is the L1 sensitivity over epsilon, at every party; delta plays
-            no part.
+            needs it. Discrete Laplace and one-sided: b is the L1 sensitivity over epsilon, at every party;
+            delta plays no part.
         epsilon: above 0, at most `EPSILON_MAX`.
-        delta: above 0 and below 1; for discrete Laplace 0 does.
+        delta: above 0 and below 1; but for the discrete Gaussian 0 does.
         sensitivity: of the vector.
         dimension: how many numbers are released.
         parties, collusion: as in `Noise`.
@@ -158,7 +190,7 @@ def calibrate(
     _check(kind, epsilon, delta)
     if dimension < 1:
         raise UsageError(f"noise: a release of {dimension} numbers; give at least 1")
-    if kind == "discrete-laplace":
+    if kind != "discrete-gaussian":
         least = sensitivity.l1 / Fraction(epsilon)
         return Noise(kind, Fraction(rounded_up(_fitting(least, Fraction(SCALE_LIMIT)))), parties, collusion)
     multiplier = _multiplier(epsilon, delta)
@@ -183,7 +215,7 @@ def calibrate_loss(kind: Kind, epsilon: float, delta: float) -> Loss:
         UsageError: epsilon or delta is out of its range, see `calibrate`.
     """
     _check(kind, epsilon, delta)
-    if kind == "discrete-laplace":
+    if kind != "discrete-gaussian":
         return Loss.pure_dp(epsilon)
     return Loss.zcdp(_rho(_multiplier(epsilon, delta)))
 
@@ -206,12 +238,12 @@ def _sum_rho(noise: Noise, sensitivity: Sensitivity, dimension: int) -> float:
 
 
 def _check(kind: Kind, epsilon: float, delta: float) -> None:
-    if kind not in ("discrete-gaussian", "discrete-laplace"):
-        raise UsageError(f"noise: {kind!r} is none of discrete-gaussian, discrete-laplace")
+    if kind not in _KINDS:
+        raise UsageError(f"noise: {kind!r} is none of {', '.join(_KINDS)}")
     if not 0 < epsilon <= EPSILON_MAX:
         raise UsageError(f"epsilon: {epsilon!r}; give a number above 0, at most {EPSILON_MAX:g}")
     if not 0 <= delta < 1 or (delta == 0 and kind == "discrete-gaussian"):
-        raise UsageError(f"delta: {delta!r}; give a number above 0 and below 1, or 0 for discrete-laplace")
+        raise UsageError(f"delta: {delta!r}; give a number above 0 and below 1; without a Gaussian 0 does")
 
 
 def _fitting(scale: Fraction, limit: Fraction) -> Fraction:

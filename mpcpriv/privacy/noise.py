@@ -1,4 +1,4 @@
-"""Exact samples of the discrete Gaussian and the discrete Laplace distribution over the integers.
+"""Exact samples of discrete Gaussian, Laplace and geometric noise, and of private choices.
 
 OpenDP draws them (Canonne, Kamath and Steinke, "The Discrete Gaussian for Differential Privacy", NeurIPS
 2020, section 5): integers from coin flips and comparisons of rational numbers. It reads a scale as the
@@ -72,6 +72,25 @@ def discrete_laplace(scale: float, size: int) -> Drawn:
     return _draw(opendp.measurements.make_laplace(*space, scale=scale), size)
 
 
+def one_sided_geometric(scale: float, size: int) -> Drawn:
+    """Independent integers x >= 0, each with probability proportional to exp(-x / scale).
+
+    Exponential noise on a grid: of an exponential variable of this scale, the whole part. It is what a
+    discrete Laplace is where that is at least 0, and so is -1 - x where that is negative, with the same
+    weights: no draw is thrown away.
+
+    Args:
+        scale: taken as exactly the number that this float is; more than 0.
+        size: how many.
+
+    Raises:
+        UsageError: the size is negative, or the scale not above 0.
+        RangeError: the scale is above `SCALE_LIMIT`.
+    """
+    drawn = discrete_laplace(scale, size)
+    return np.where(drawn < 0, ~drawn, drawn).view(Drawn)
+
+
 def noisy_maximum(scores: list[float] | list[int], scale: float, size: int) -> list[int]:
     """Independent choices: the place of the largest of the scores plus exponential noise of this scale.
 
@@ -84,6 +103,20 @@ def noisy_maximum(scores: list[float] | list[int], scale: float, size: int) -> l
         scale: finite, more than 0.
         size: how many choices.
     """
+    return _chosen(scores, scale, size, _opendp().measures.max_divergence())
+
+
+def exponential_choice(scores: list[float] | list[int], scale: float, size: int) -> list[int]:
+    """Independent choices by the exponential mechanism, each place with odds exp(score / scale).
+
+    As the place of the largest of the scores plus Gumbel noise of this scale, which OpenDP draws to as many
+    digits as telling the largest takes. Arguments as for `noisy_maximum`.
+    """
+    return _chosen(scores, scale, size, _opendp().measures.zero_concentrated_divergence())
+
+
+def _chosen(scores: list[float] | list[int], scale: float, size: int, measure: Any) -> list[int]:
+    """OpenDP has exponential noise for the one measure, and Gumbel noise for the other."""
     opendp = _opendp()
     atoms = (
         opendp.domains.atom_domain(T="i64")
@@ -91,7 +124,7 @@ def noisy_maximum(scores: list[float] | list[int], scale: float, size: int) -> l
         else opendp.domains.atom_domain(T="f64", nan=False)
     )
     space = opendp.domains.vector_domain(atoms), opendp.metrics.linf_distance(T=atoms.carrier_type)
-    mechanism = opendp.measurements.make_noisy_max(*space, opendp.measures.max_divergence(), scale=scale)
+    mechanism = opendp.measurements.make_noisy_max(*space, measure, scale=scale)
     return [int(mechanism(scores)) for _ in range(size)]
 
 

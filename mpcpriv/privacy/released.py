@@ -116,7 +116,7 @@ class NoisyChoice:
 
     Attributes:
         index: its place among the scores.
-        scale: of the exponential noise, in the unit of the scores.
+        scale: of the exponential or Gumbel noise, in the unit of the scores.
         epsilon: of pure differential privacy.
         loss: what adds up over releases.
     """

@@ -3,6 +3,8 @@
     rules    whether a result may leave at all, asked before anything is computed
     price    what it costs of each data set's budget
     noise    what each party adds to its share
+    choice   which sum is the largest, found on shares
+    cells    counts of rows suppressed or rounded, on shares
     share    a party's share as it leaves: fixed, then paid for, then sent
     result   what a recipient makes of all parties' shares
 
@@ -10,10 +12,10 @@ Here is what each step decides; `mpcpriv.party` makes it durable, in this order:
 commit to their shares, each with the debit that pays for it, and only then does any of them send its share.
 """
 
-from mpcpriv.release.noise import noise_for, noise_of_steps
+from mpcpriv.release.noise import noise_for, noise_of_steps, threshold
 from mpcpriv.release.price import charges, price
 from mpcpriv.release.result import Result, read_result
-from mpcpriv.release.rules import apart, check, cohorts
+from mpcpriv.release.rules import apart, check, cohorts, rounding
 from mpcpriv.release.share import Layout, Sealed, seal
 
 __all__ = [
@@ -28,5 +30,7 @@ __all__ = [
     "noise_of_steps",
     "price",
     "read_result",
+    "rounding",
     "seal",
+    "threshold",
 ]

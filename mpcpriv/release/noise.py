@@ -24,11 +24,11 @@ def noise_for(admitted: AdmittedJob, query: Query) -> Noise | None:
         raise UsageError(f"agreement {admitted.agreement.id} has no mechanism of differential privacy")
     if query.choose and rule.mechanism != "discrete-laplace":
         raise UsageError(
-            f"a choice is released with discrete-laplace noise, and agreement {admitted.agreement.id} has "
-            f"the mechanism {rule.mechanism}"
+            "a choice is released with pure differential privacy, for which agreements have the mechanism "
+            f"discrete-laplace, and agreement {admitted.agreement.id} has {rule.mechanism}"
         )
     return calibrate(
-        rule.mechanism,
+        "one-sided-geometric" if query.choose else rule.mechanism,
         asked.epsilon,
         asked.delta or 0.0,
         query.sensitivity(),
@@ -36,6 +36,22 @@ def noise_for(admitted: AdmittedJob, query: Query) -> Noise | None:
         len(admitted.parties),
         collusion(admitted),
     )
+
+
+def threshold(query: Query, noise: Noise | None) -> int | None:
+    """The least noised sum that is shown; None where all are.
+
+    Raises:
+        UsageError: the query has one, and there is no noise.
+    """
+    if query.spurious is None:
+        return None
+    if noise is None:
+        raise UsageError(
+            "spurious: cells that noise alone would show are asked to be left out, and there is no noise; "
+            "leave it out, or ask for an epsilon"
+        )
+    return noise.exceeded(query.spurious / query.size)
 
 
 def noise_of_steps(admitted: AdmittedJob, analysis: Perturbed) -> Noise | None:

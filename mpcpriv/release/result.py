@@ -17,9 +17,9 @@ from mpcpriv.analyses.outline import Outline, split_of, together
 from mpcpriv.analyses.query import Noised
 from mpcpriv.errors import UsageError
 from mpcpriv.privacy.mechanism import Noise
-from mpcpriv.release.noise import collusion, noise_for, noise_of_steps
+from mpcpriv.release.noise import collusion, noise_for, noise_of_steps, threshold
 from mpcpriv.release.price import composition
-from mpcpriv.release.rules import check
+from mpcpriv.release.rules import check, rounding
 from mpcpriv.release.share import Layout, combine
 
 QUERY: Final = "query"
@@ -107,7 +107,10 @@ def read_result(
         noise = noise_for(admitted, query)
         deviation = 0.0 if noise is None else math.sqrt(noise.variance)
         sums = opened[QUERY] if not held.bits else np.rint(opened[QUERY] / 2**held.bits).astype(np.int64)
-        answer = query.read(Noised(sums, deviation))
+        answer = query.read(Noised(sums, deviation, threshold(query, noise)))
+        base = rounding(admitted, query)
+        if base is not None:
+            statement["rounding"] = f"each count to the nearest multiple of {base}, half of it up"
         if noise is not None:
             most = query.sensitivity()
             norms = {"sensitivity_l1": most.l1, "sensitivity_l2": math.sqrt(most.l2_squared)}

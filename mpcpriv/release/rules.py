@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from mpcpriv.agreement.admit import AdmittedJob
-from mpcpriv.analyses.analysis import Analysis, Perturbed, Private
+from mpcpriv.analyses.analysis import Analysis, Computed, Perturbed, Private
+from mpcpriv.analyses.query import Query
 from mpcpriv.errors import Unsupported, UsageError
 from mpcpriv.job.model import Job
 
@@ -28,7 +29,7 @@ def check(
 
     Raises:
         Unsupported: noise is asked for, and what one row can change in this analysis is not known; or none
-            is, and it is released with noise only.
+            is, and it is released with noise only, or cannot be rounded as agreed.
         UsageError: the agreement forbids it.
     """
     agreement, asked = admitted.agreement, admitted.job.release
@@ -46,6 +47,8 @@ def check(
         raise UsageError(
             f"agreement {agreement.id} releases nothing without noise; ask for noise, or amend it"
         )
+    if isinstance(analysis, Computed) and rule.rounding is not None:
+        raise _not_rounded(admitted)
     if cohort < rule.minimum_cohort:
         raise UsageError(
             f"the cohort has {cohort} rows, and agreement {agreement.id} releases nothing without noise from "
@@ -67,6 +70,31 @@ def cohorts(job: Job, rows: Mapping[str, int]) -> list[Mapping[str, int]]:
     """
     columns = {frozenset(one.columns) for one in job.inputs}
     return [rows] if len(columns) == 1 else [{name: count} for name, count in rows.items()]
+
+
+def rounding(admitted: AdmittedJob, query: Query) -> int | None:
+    """The base to whose multiples a sum's counts of rows are rounded; None where they are not.
+
+    A choice has nothing to round: no number is released.
+
+    Raises:
+        Unsupported: the agreement rounds what leaves without noise, and these are no counts.
+    """
+    base = admitted.agreement.privacy.rounding
+    if base is None or admitted.job.release.epsilon is not None or query.choose:
+        return None
+    if query.grid is None:
+        raise _not_rounded(admitted)
+    return base
+
+
+def _not_rounded(admitted: AdmittedJob) -> Unsupported:
+    # Of other results it is sums that are opened: who has these has the result that was to be rounded.
+    return Unsupported(
+        f"analysis {admitted.job.analysis}: agreement {admitted.agreement.id} has results without noise "
+        f"rounded to multiples of {admitted.agreement.privacy.rounding}, and only counts of rows can be, "
+        "before they are opened; ask for noise, or for counts"
+    )
 
 
 def apart(least: int, rows: Mapping[str, int], earlier: Sequence[Mapping[str, int]]) -> None:

@@ -27,7 +27,7 @@ NARROW = 64.0
 
 
 def promised(noise: Noise) -> float:
-    """The variance that a release relies on: all honest parties' of a Gaussian, one party's of a Laplace."""
+    """The variance that a release relies on: all honest parties' of a Gaussian, one party's of the others."""
     return noise.variance * (noise.honest if noise.kind == "discrete-gaussian" else 1) / noise.parties
 
 
@@ -41,6 +41,8 @@ def mass(noise: Noise) -> tuple[int, NDArray[np.float64]]:
         reach = math.ceil(50 * float(noise.scale)) + 1
         at = np.arange(-reach, reach + 1, dtype=float)
         weights = np.exp(-np.abs(at) / float(noise.scale))
+        if noise.kind == "one-sided-geometric":
+            weights[at < 0] = 0
     return reach, weights / weights.sum()
 
 
@@ -88,14 +90,21 @@ def _violations(halves: list[Integers], noise: Noise) -> Iterator[str]:
 def correlated(left: Integers, right: Integers, alpha: float) -> bool:
     if not (left.any() and right.any()):
         return True  # nothing was added; nothing can be said of it
+    left, right = left - left.mean(), right - right.mean()
+    if not (left.any() and right.any()):
+        return True  # one number for all
     left, right = left / np.abs(left).max(), right / np.abs(right).max()
     together = float(left @ right) / math.sqrt(float(left @ left) * float(right @ right))
     return abs(together) * math.sqrt(len(left)) > -stats.norm.ppf(alpha / 2)
 
 
 def spread_of_variance(noise: Noise, values: NDArray[np.float64]) -> float:
-    """The standard error of the variance of so many values over itself: kurtosis 3, or 6 and a little."""
-    kurtosis = 3.0 if noise.kind == "discrete-gaussian" else 6.5
+    """The standard error of the variance of so many values over itself, at most: by one party's kurtosis."""
+    kurtosis = {
+        "discrete-gaussian": 3.0,
+        "discrete-laplace": 6.5,
+        "one-sided-geometric": 9 + noise.parties / noise.variance,
+    }[noise.kind]
     return math.sqrt((kurtosis - 1) / len(values))
 
 
@@ -110,18 +119,21 @@ def misfit(values: Integers, noise: Noise, parties: int) -> float:
     reach *= parties
     counted = np.bincount(np.clip(values + reach, 0, 2 * reach), minlength=2 * reach + 1)
     expected = expected * len(values)
+    if counted[expected == 0].any():
+        return 0.0
     # What is too rare for a bin of its own goes into one at either end.
     within = np.flatnonzero(expected >= LEAST_IN_A_BIN)
     low, high = within[0], within[-1] + 1
-    return _chi_squared(_with_tails(counted, low, high), _with_tails(expected, low, high))
+    bins, likely = _with_tails(counted, low, high), _with_tails(expected, low, high)
+    return _chi_squared(bins[likely > 0], likely[likely > 0])
 
 
 def _wide_misfit(values: Integers, noise: Noise) -> float:
-    law = (
-        stats.norm(scale=math.sqrt(noise.scale))
-        if noise.kind == "discrete-gaussian"
-        else stats.laplace(scale=float(noise.scale))
-    )
+    law = {
+        "discrete-gaussian": stats.norm(scale=math.sqrt(noise.scale)),
+        "discrete-laplace": stats.laplace(scale=float(noise.scale)),
+        "one-sided-geometric": stats.expon(scale=float(noise.scale)),
+    }[noise.kind]
     # The grid is far finer than the bins: the error of using the density is below 1e-6 of a bin.
     counted = np.bincount(np.minimum((law.cdf(values) * 200).astype(int), 199), minlength=200)
     return _chi_squared(counted, np.full(200, len(values) / 200))

@@ -17,7 +17,7 @@ from mpcpriv import privacy
 from mpcpriv.errors import RangeError, UsageError
 from mpcpriv.privacy.accounting import gaussian_multiplier, training_multiplier
 from mpcpriv.privacy.mechanism import Noise
-from mpcpriv.privacy.noise import noisy_maximum
+from mpcpriv.privacy.noise import exponential_choice, noisy_maximum
 from tests.privacy.noise_checks import ALPHA, _chi_squared, misfit, uneven
 
 MILLION = pytest.param(1_000_000, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])
@@ -169,6 +169,34 @@ def test_the_best_is_chosen_with_the_exact_probability(scores: list[float], size
     assert _chi_squared(counted, expected * size) > ALPHA
 
 
+@pytest.mark.parametrize("size", [5_000, MILLION])
+@pytest.mark.parametrize("scores", [[3, 5, 4, 5, -2], [0.5, 0.25, -1.5, 0.75]])
+def test_the_exponential_mechanism_has_its_odds(scores: list[float], size: int) -> None:
+    weights = np.exp(np.array(scores) / 2.0)
+    counted = np.bincount(exponential_choice(scores, 2.0, size), minlength=len(scores))
+    assert _chi_squared(counted, weights / weights.sum() * size) > ALPHA
+
+
+def test_permute_and_flip_finds_the_best_more_often_than_the_exponential_mechanism() -> None:
+    for scores in ([3, 5, 4, 5, -2], [1, 0], [9, 0, 0, 0], [4, 4, 3]):
+        weights = np.exp(np.array(scores) / 2.0)
+        best = np.array(scores) == max(scores)
+        assert permute_and_flip(list(scores), 2.0)[best].sum() > (weights / weights.sum())[best].sum()
+
+
+@pytest.mark.parametrize("monotone", [False, True])
+def test_the_odds_are_those_of_the_sensitivity(monotone: bool) -> None:
+    choice = privacy.exponential([1, 2, 10_000], 3, 0.5, monotone=monotone)
+    assert (choice.scale, choice.index) == (6.0 if monotone else 12.0, 2)
+    assert privacy.noisy_max([1, 2], 3, 0.5, monotone=monotone).scale == choice.scale
+
+
+def test_many_choices_cost_less_by_the_exponential_mechanism() -> None:
+    one, other = privacy.exponential([1, 2], 1, 0.1), privacy.noisy_max([1, 2], 1, 0.1)
+    assert one.loss.epsilon(0) == other.loss.epsilon(0) == pytest.approx(0.1)
+    assert (one.loss * 100).epsilon(1e-6) < 0.6 * (other.loss * 100).epsilon(1e-6)
+
+
 def test_the_scale_of_the_choice_is_two_sensitivities_over_epsilon() -> None:
     choice = privacy.noisy_max([1, 2, 10_000], 3, 0.5)
     assert (choice.scale, choice.index) == (12.0, 2)
@@ -208,6 +236,8 @@ REFUSED: list[tuple[Callable[[], object], str]] = [
     (lambda: privacy.noisy_max([1.0, INF], 1.0, 1.0), "scores"),
     (lambda: privacy.noisy_max([1.0], 0.0, 1.0), "sensitivity"),
     (lambda: privacy.noisy_max([1.0], 1.0, 0.0), "epsilon"),
+    (lambda: privacy.exponential([], 1.0, 1.0), "scores"),
+    (lambda: privacy.exponential([1.0], 1.0, -1.0), "epsilon"),
     (lambda: privacy.laplace([1.0, 2.0], 1.0, 1.0).value, "value"),
     (lambda: privacy.laplace([1.0], 1.0, 1.0).margin(1.0), "confidence"),
     (lambda: privacy.histogram([], ["a"], 1.0).interval("b"), "category"),

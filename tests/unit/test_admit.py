@@ -201,6 +201,13 @@ BROKEN_BY_THE_JOB: dict[str, tuple[dict[str, Any], str]] = {
             "submit it anew"
         ),
     ),
+    "expires in more than a week": (
+        {"created": NOW, "expires": NOW + timedelta(days=7, seconds=1)},
+        (
+            "expires: 2027-03-08T12:00:01Z is more than 7 days after created, 2027-03-01T12:00:00Z; have it "
+            "expire earlier, and submit it anew if it was not decided by then"
+        ),
+    ),
     "expires before created": (
         {"created": NOW + timedelta(seconds=50), "expires": NOW + timedelta(seconds=50)},
         "expires: 2027-03-01T12:00:50Z must be after created, 2027-03-01T12:00:50Z",
@@ -352,9 +359,12 @@ def test_clocks_a_minute_apart_are_one() -> None:
 
 
 def test_a_job_may_wait_for_its_approvals_but_not_beyond_its_end_or_the_agreements() -> None:
-    job = example.signed_job(expires=NOW + timedelta(days=500))
-    assert isinstance(asked(job, now=NOW + timedelta(days=30), received=NOW), AdmittedJob)
-    (late,) = reasons(job, now=datetime(2028, 1, 1, 0, 1, tzinfo=UTC), received=NOW)
+    week = timedelta(days=7)
+    job = example.signed_job(created=NOW, expires=NOW + week)
+    assert isinstance(asked(job, now=NOW + week, received=NOW), AdmittedJob)
+    created = SIGNED.agreement.valid_until - timedelta(days=1)
+    job = example.signed_job(created=created, expires=created + week)
+    (late,) = reasons(job, now=datetime(2028, 1, 1, 0, 1, tzinfo=UTC), received=created)
     assert late.startswith("valid_until: the agreement ended on 2028-01-01T00:00:00Z;")
     (late,) = reasons(example.signed_job(), now=NOW + timedelta(days=2), received=NOW)
     assert late.startswith("expires: the job expired on 2027-03-02T12:00:00Z")

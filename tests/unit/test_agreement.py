@@ -20,6 +20,7 @@ from mpcpriv.agreement.schema import json_schema
 from mpcpriv.agreement.signed import SignedAgreement, read_signed, signed_path
 from mpcpriv.agreement.template import Candidate, template
 from mpcpriv.agreement.toml import parse_agreement, read_agreement, write_agreement
+from mpcpriv.cli.agreement_text import promises
 from mpcpriv.documents import problems, public_key
 from mpcpriv.errors import UsageError
 from tests.unit import agreements as example
@@ -236,6 +237,17 @@ BROKEN: dict[str, tuple[Change, str]] = {
         lambda c: c["privacy"].update(collusion=3),
         "privacy: collusion = 3: of 3 computing members at most 2 can collude against another",
     ),
+    "rounding of nothing": (
+        lambda c: c["privacy"].update(unnoised=False, mechanism="discrete-laplace", rounding=5),
+        (
+            "privacy: rounding = 5 is for what is released without noise, and unnoised = false; "
+            "remove one of the two"
+        ),
+    ),
+    "rounding to all": (
+        lambda c: c["privacy"].update(rounding=1),
+        "privacy.rounding: 1: input should be greater than or equal to 2",
+    ),
     "budget without mechanism": (
         lambda c: c["datasets"][0].update(budget={"epsilon": 1.0, "delta": 0.0, "period_days": 1}),
         "data set alice-patients: a budget without a mechanism; set privacy.mechanism or remove it",
@@ -284,6 +296,17 @@ def test_all_that_is_wrong_is_listed_at_once_also_when_a_field_is_malformed() ->
         "  - valid_from 2027-01-01T00:00:00Z: must be before valid_until 2026-01-01T00:00:00Z",
         "  - analysis mean, purposes: quality is none of the agreement's (research, profit)",
     ]
+
+
+@pytest.mark.parametrize(
+    ("rounding", "said"), [(None, "Such results are exact"), (5, "multiples of 5 before")]
+)
+def test_what_leaves_without_noise_is_said_in_words(rounding: int | None, said: str) -> None:
+    privacy = {**example.content()["privacy"], "rounding": rounding}
+    sentences = [one for one in promises(example.agreement(privacy=privacy)) if "without noise" in one]
+    assert len(sentences) == 1
+    assert said in sentences[0]
+    assert ("exact" in sentences[0]) == (rounding is None)
 
 
 def test_roles_by_rank() -> None:
@@ -472,6 +495,7 @@ def valid_agreements(draw: st.DrawFn) -> Agreement:
             "minimum_rows": draw(st.integers(1, 2**31)),
         }
     ]
+    unnoised = mechanism == "none" or draw(st.booleans())
     start, end = sorted(draw(st.lists(times, min_size=2, max_size=2, unique=True)))
     return Agreement.model_validate(
         {
@@ -491,9 +515,10 @@ def valid_agreements(draw: st.DrawFn) -> Agreement:
             "alignments": alignments if len(owned) > 1 and draw(st.booleans()) else None,
             "privacy": {
                 "mechanism": mechanism,
-                "unnoised": mechanism == "none" or draw(st.booleans()),
+                "unnoised": unnoised,
                 "collusion": draw(st.none() | st.just(1)),
                 "releases": draw(st.none() | st.integers(1, 2**31)),
+                **({"rounding": draw(st.integers(2, 10_000))} if unnoised and draw(st.booleans()) else {}),
             },
             "approval": draw(st.sampled_from(["automatic", "steward"])),
             "retention_days": draw(st.integers(1, 36525)),
