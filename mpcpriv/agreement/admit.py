@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
-from mpcpriv.agreement.model import Agreement, AnalysisTerms, Limit
+from mpcpriv.agreement.model import Agreement, AlignmentTerms, AnalysisTerms, Limit
 from mpcpriv.agreement.signed import SignedAgreement
 from mpcpriv.documents import shown
 from mpcpriv.job.model import Job, Value
@@ -54,6 +54,7 @@ class AdmittedJob:
         agreement: the terms, signed by all members.
         job: what is asked, signed by its submitter.
         terms: those of the job's analysis.
+        alignment: the job's, if it has one.
         parties: the computing members by rank.
         dealer: the member that deals.
         recipients: who gets the result.
@@ -62,6 +63,7 @@ class AdmittedJob:
     agreement: Agreement
     job: Job
     terms: AnalysisTerms
+    alignment: AlignmentTerms | None
     parties: tuple[str, ...]
     dealer: str
     recipients: tuple[str, ...]
@@ -73,6 +75,7 @@ class AdmittedJob:
             ("agreement", agreement),
             ("job", job),
             ("terms", terms),
+            ("alignment", agreement.alignment(job.alignment)),
             ("parties", agreement.parties()),
             ("dealer", agreement.dealer()),
             ("recipients", tuple(job.release.recipients)),
@@ -89,6 +92,7 @@ def admit(
     ledger: LedgerView,
     newest: int,
     analyses: Mapping[str, str],
+    aligns: bool = True,
     received: datetime | None = None,
 ) -> AdmittedJob | Refusal:
     """Holds a job against an agreement.
@@ -103,6 +107,7 @@ def admit(
         ledger: what was released before.
         newest: the highest version of this agreement that all members have signed, as far as this one knows.
         analyses: the digest of the code of each analysis that is installed here.
+        aligns: whether what an alignment needs is installed here.
         received: this member's clock when the job first came, where that is not now: a job that waited for
             its approvals is held against the agreement again, and is as old as it waited.
 
@@ -110,7 +115,9 @@ def admit(
         The job with its terms, or every reason why not.
     """
     terms = agreement.agreement.terms(job.job.analysis)
-    asked = _Asked(agreement.agreement, job, terms, now, received or now, me, ledger, newest, analyses)
+    asked = _Asked(
+        agreement.agreement, job, terms, now, received or now, me, ledger, newest, analyses, aligns
+    )
     reasons = [*agreement.problems(), *(reason for check in _CHECKS for reason in check(asked))]
     if reasons or terms is None:
         return Refusal(tuple(reasons))
@@ -128,6 +135,7 @@ class _Asked:
     ledger: LedgerView
     newest: int
     analyses: Mapping[str, str]
+    aligns: bool
 
     @property
     def job(self) -> Job:
@@ -242,6 +250,46 @@ def _inputs(asked: _Asked) -> Iterator[str]:
                 )
 
 
+def _alignment(asked: _Asked) -> Iterator[str]:
+    job, agreed = asked.job, asked.agreement.alignments or []
+    columns = {one.dataset: set(one.columns) for one in job.inputs}
+    shared = sorted(name for name, count in _counted(columns.values()).items() if count > 1)
+    if job.alignment is None:
+        for terms in agreed:
+            # In the order in which they happen to stand, rows of different people would be put together.
+            if len(columns) > 1 and not shared and columns.keys() <= terms.keys.keys():
+                yield (
+                    f"alignment: none is named, and {terms.name} is how {_all(terms.keys)} are put together; "
+                    f'write alignment = "{terms.name}"'
+                )
+        return
+    named = asked.agreement.alignment(job.alignment)
+    if named is None:
+        yield f"alignment: {job.alignment} is not agreed; {_all(one.name for one in agreed)} is"
+        return
+    keys = named.keys
+    if columns.keys() != keys.keys():
+        yield (
+            f"alignment: {job.alignment} is of {_all(keys)}, and the inputs are of {_all(columns)}; name all "
+            "of its data sets and no other"
+        )
+    owners = {one.name: one.owner for one in asked.agreement.datasets}
+    if not asked.aligns and asked.me in {owners[name] for name in keys}:
+        yield (
+            f"alignment: it needs PyNaCl, which is not installed at {asked.me}; "
+            "pip install 'mpcpriv[alignment]'"
+        )
+    if shared:
+        yield (
+            f"alignment: {_all(map(repr, shared))} is asked of several data sets; aligned tables have each "
+            "column once"
+        )
+
+
+def _counted(columns: Iterable[set[str]]) -> Counter[str]:
+    return Counter(name for one in columns for name in one)
+
+
 def _parameters(asked: _Asked) -> Iterator[str]:
     if asked.terms is None:
         return
@@ -344,6 +392,7 @@ _CHECKS: Final[tuple[Callable[[_Asked], Iterator[str]], ...]] = (
     _times,
     _analysis,
     _inputs,
+    _alignment,
     _parameters,
     _release,
     _noise,

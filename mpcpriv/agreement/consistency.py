@@ -19,6 +19,7 @@ from mpcpriv.types import PartyId
 
 if TYPE_CHECKING:
     from mpcpriv.agreement.model import (
+        AlignmentTerms,
         AnalysisTerms,
         ColumnTerms,
         Dataset,
@@ -199,6 +200,10 @@ def _analyses(
 ) -> list[str]:
     found = _twice("analyses", "analysis", [terms.name for terms in analyses])
     columns = {dataset.name: [column.name for column in dataset.columns] for dataset in datasets}
+    identifiers = {
+        dataset.name: [column.name for column in dataset.columns if column.type == "identifier"]
+        for dataset in datasets
+    }
     known = [purpose.name for purpose in purposes]
     for terms in analyses:
         place = f"analysis {terms.name}"
@@ -221,6 +226,49 @@ def _analyses(
                 for column in wanted
                 if column not in columns[dataset]
             ]
+            found += [
+                f"{place}, inputs: column {column!r} of {dataset} is an identifier; no analysis may use it, "
+                "remove it"
+                for column in wanted
+                if column in identifiers[dataset]
+            ]
+    return found
+
+
+def _alignments(alignments: list[AlignmentTerms] | None, datasets: list[Dataset]) -> list[str]:
+    known = {dataset.name: dataset for dataset in datasets}
+    named = alignments or []
+    found = _twice("alignments", "alignment", [one.name for one in named])
+    for one in named:
+        place = f"alignment {one.name}"
+        if one.name in known:
+            found.append(f"{place}: a data set has this name; give it another")
+        there = [known[name] for name in one.keys if name in known]
+        found += _twice(f"{place}, keys", "owner", [dataset.owner for dataset in there])
+        units = {dataset.privacy_unit for dataset in there}
+        if len(units) > 1:
+            found.append(
+                f"{place}, keys: rows are about a {', about a '.join(sorted(units))}; in all data sets of an "
+                "alignment they are about the same"
+            )
+        if len({len(key) for key in one.keys.values()}) > 1:
+            counts = ", ".join(f"{name} {len(key)}" for name, key in one.keys.items())
+            found.append(f"{place}, keys: they have different numbers of columns ({counts})")
+        for name, key in one.keys.items():
+            found += _key(f"{place}, keys, {name}", known.get(name), [part.column for part in key])
+    return found
+
+
+def _key(place: str, dataset: Dataset | None, key: list[str]) -> list[str]:
+    if dataset is None:
+        return [f"{place}: there is no such data set; add it to the datasets"]
+    found = _twice(place, "column", key)
+    types = {column.name: column.type for column in dataset.columns}
+    for column in key:
+        if column not in types:
+            found.append(f"{place}: the data set has no column {column!r}; it has {shown([*types])}")
+        elif types[column] != "identifier":
+            found.append(f"{place}: column {column!r} is a {types[column]}; a key has identifiers only")
     return found
 
 
@@ -282,5 +330,6 @@ _RULES: Final[tuple[tuple[tuple[str, ...], Callable[..., list[str]]], ...]] = (
     (("members",), _members),
     (("datasets", "members"), _datasets),
     (("analyses", "purposes", "datasets", "members"), _analyses),
+    (("alignments", "datasets"), _alignments),
     (("privacy", "members", "datasets"), _privacy),
 )

@@ -15,6 +15,22 @@ Role = Literal["data-owner", "compute", "dealer", "recipient", "submitter"]
 _Part = TypeVar("_Part")
 _MOST: Final = 2**31
 _CENTURY: Final = 36_525
+_MOST_RULES: Final = 20
+Rule = Literal[
+    "nfkc",
+    "casefold",
+    "trim",
+    "single-spaces",
+    "no-spaces",
+    "no-punctuation",
+    "no-diacritics",
+    "digits",
+    "no-leading-zeros",
+    "date-ymd",
+    "date-dmy",
+    "date-mdy",
+]
+"""A rule of `mpcpriv.alignment.rules`, which who reads an agreement need not have installed."""
 
 
 class Purpose(Document):
@@ -58,13 +74,14 @@ class ColumnTerms(Document):
 
     Attributes:
         name: in the owner's table.
-        type: number, integer, boolean (0 or 1), category.
+        type: number, integer, boolean (0 or 1), category; or identifier, text by which an alignment finds
+            whom a row is about: no analysis may use it, and it never leaves its owner.
         low, high: bounds of numbers and integers; the owner clips or refuses.
         categories: of a category, in the order of their codes.
     """
 
     name: Column
-    type: Literal["number", "integer", "boolean", "category"]
+    type: Literal["number", "integer", "boolean", "category", "identifier"]
     low: float | None = None
     high: float | None = None
     categories: list[Annotated[str, Field(min_length=1, max_length=200)]] | None = None
@@ -105,6 +122,36 @@ class Dataset(Document):
     privacy_unit: Name
     minimum_rows: Annotated[int, Field(ge=1, le=_MOST)] = 1
     budget: Budget | None = None
+
+
+class KeyTerms(Document):
+    """A column of a key.
+
+    Attributes:
+        column: of type identifier.
+        rules: how its cells are written alike, in the order in which they are applied.
+    """
+
+    column: Column
+    rules: Annotated[list[Rule], Field(default_factory=list, max_length=_MOST_RULES)]
+
+
+class AlignmentTerms(Document):
+    """Which rows of several data sets are about the same people: what owners may find out, and by which keys.
+
+    Attributes:
+        name: what a job says.
+        keys: by data set, the columns of its key. Two rows are about the same person where the first columns
+            are equal after their rules, and the second ones, and so on.
+        mode: what is learned. "all": each owner, which of its own rows are in all these data sets, and how
+            many rows each of the others has; all members, how many rows are in all of them.
+        minimum_rows: with fewer rows in common nothing is computed.
+    """
+
+    name: Name
+    keys: Annotated[dict[Name, Annotated[list[KeyTerms], Field(min_length=1)]], Ordered, Field(min_length=2)]
+    mode: Literal["all"]
+    minimum_rows: Annotated[int, Field(ge=1, le=_MOST)] = 1
 
 
 class Limit(Document):
@@ -178,6 +225,7 @@ class Agreement(Document):
         version: a higher one supersedes all lower ones.
         title, text: for people.
         purposes, members, datasets, analyses, privacy: the terms.
+        alignments: whose rows may be put together; None if nobody's are.
         valid_from, valid_until: a job created outside is refused.
         approval: whether a steward of each data owner approves each job, or none has to.
         retention_days: how long a daemon keeps results; its records and its audit log it keeps for good.
@@ -195,6 +243,7 @@ class Agreement(Document):
     members: Annotated[list[Member], Field(min_length=3)]
     datasets: Annotated[list[Dataset], Field(min_length=1)]
     analyses: Annotated[list[AnalysisTerms], Field(min_length=1)]
+    alignments: Annotated[list[AlignmentTerms], Field(min_length=1)] | None = None
     privacy: Privacy
     approval: Literal["automatic", "steward"] = "steward"
     retention_days: Annotated[int, Field(ge=1, le=_CENTURY)] = 365
@@ -216,6 +265,10 @@ class Agreement(Document):
     def terms(self, analysis: str) -> AnalysisTerms | None:
         """The terms of the analysis called so."""
         return next((one for one in self.analyses if one.name == analysis), None)
+
+    def alignment(self, name: str | None) -> AlignmentTerms | None:
+        """The alignment called so."""
+        return next((one for one in self.alignments or [] if one.name == name), None)
 
     def parties(self) -> tuple[str, ...]:
         """The computing members by rank."""

@@ -2,10 +2,10 @@
 
 Connectors of data spaces speak ODRL. What it has words for is said in them: each analysis on each data set is
 a permission from the owner to the submitters, constrained by purpose, time, recipients and count, with
-duties to ask for consent and to delete. What it has no words for (keys, roles, columns, code, parameters,
-mechanisms) is said in the profile `urn:mpcpriv:odrl:1`; a processor that does not know the profile must not
-go on (ODRL 2.2, on `profile`). Nothing is lost, so the policy leads back to the very agreement that
-was signed.
+duties to ask for consent and to delete. What it has no words for (keys, roles, columns, alignments,
+code, parameters, mechanisms) is said in the profile `urn:mpcpriv:odrl:1`; a processor that does not know the
+profile must not go on (ODRL 2.2, on `profile`). Nothing is lost, so the policy leads back to the very
+agreement that was signed.
 
 A policy is read only in the form that is written here. A policy that says one thing in ODRL's words and
 another in the profile's would otherwise mean two things.
@@ -70,7 +70,7 @@ def to_odrl(agreement: Agreement) -> _Json:
     }
 
 
-_PROFILE_TERMS: Final = ("title", "text", "purposes", "members", "datasets", "privacy")
+_PROFILE_TERMS: Final = ("title", "text", "purposes", "members", "datasets", "alignments", "privacy")
 
 
 def _permission(content: _Json, terms: _Json, dataset: str) -> _Json:

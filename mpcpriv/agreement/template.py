@@ -54,6 +54,7 @@ def template(
             *map(_member, chosen),
             _DATASETS,
             *(_DATASET.format(owner=owner) for owner in owners),
+            _alignment(owners),
             _ANALYSES,
             _MEAN.format(
                 code=code.get("count-and-mean", _UNKNOWN_CODE),
@@ -80,6 +81,11 @@ def _list(names: Sequence[str]) -> str:
 
 def _inputs(owners: Sequence[str], columns: str) -> str:
     return "\n".join(f"{owner}-patients = {columns}" for owner in owners)
+
+
+def _alignment(owners: Sequence[str]) -> str:
+    keys = (_KEY.format(owner=owner) for owner in owners[:2])
+    return _ALIGNMENT + "".join(keys)
 
 
 def _member(member: Candidate) -> str:
@@ -152,7 +158,8 @@ signing_key = "{signing_key}"
 
 _DATASETS: Final = """\
 # ---- Data sets: one owner each. Names, types, bounds and categories are public; rows never are.
-# Types: "number" and "integer" (with low and high), "boolean" (0 or 1), "category" (with categories = [...]).
+# Types: "number" and "integer" (with low and high), "boolean" (0 or 1), "category" (with categories = [..]),
+# "identifier" (text that says whom a row is about; it stays at its owner, for alignments only).
 """
 
 _DATASET: Final = """\
@@ -167,6 +174,25 @@ columns = [
     {{ name = "ill", type = "boolean" }},
 ]
 # budget = {{ epsilon = 1.0, delta = 1e-6, period_days = 365 }}     # with a mechanism only
+"""
+
+_ALIGNMENT: Final = """\
+# ---- Alignments: where data sets have different columns about the same people, how their owners find the
+# rows that all of them have. A job says alignment = "people". mode = "all": each owner learns which of its
+# own rows all have, and how many rows each has. Rules write keys alike: docs/alignment.md lists them.
+#
+# [[alignments]]
+# name = "people"
+# mode = "all"
+# minimum_rows = 50            # with fewer in common nothing is computed
+# [alignments.keys]            # by data set; the first columns are compared, then the second ones
+"""
+
+_KEY: Final = """\
+# {owner}-patients = [
+#     {{ column = "name", rules = ["nfkc", "casefold", "no-diacritics", "no-punctuation", "single-spaces"] }},
+#     {{ column = "born", rules = ["date-dmy"] }},
+# ]
 """
 
 _ANALYSES: Final = """\

@@ -7,12 +7,12 @@
     aligned = table[found.rows]                     row i of everybody is about the same person
 
 `rules.py` says how keys are written alike, `identifiers.py` makes digests of them, `group.py` is the curve,
-`two.py` and `many.py` (with `store.py`) are the protocols, `wire.py` what is said, `align.py` brings them
-together.
+`two.py` and `many.py` (with `store.py`) are the protocols, `wire.py` what is said, `costs.py` what it costs,
+`align.py` brings them together.
 """
 
 from mpcpriv.alignment.align import Alignment, Mode, align
-from mpcpriv.alignment.identifiers import Identifiers, KeyColumn, identify
+from mpcpriv.alignment.identifiers import BadKeys, Identifiers, KeyColumn, identify
 from mpcpriv.alignment.rules import RULES
 
-__all__ = ["Alignment", "Mode", "align", "Identifiers", "KeyColumn", "identify", "RULES"]
+__all__ = ["Alignment", "Mode", "align", "BadKeys", "Identifiers", "KeyColumn", "identify", "RULES"]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
 import numpy as np
 
 from mpcpriv.alignment import many, two
+from mpcpriv.alignment.group import Workers, required
 from mpcpriv.alignment.identifiers import Identifiers
 from mpcpriv.alignment.wire import MOST, Terms, agree
 from mpcpriv.errors import Unsupported, UsageError
@@ -43,6 +44,7 @@ def align(
     recipient: str | None = None,
     parties: Sequence[str] | None = None,
     threads: int | None = None,
+    told: Callable[[int, int], None] | None = None,
 ) -> Alignment:
     """Finds which rows of the parties are about the same people; all parties call it at once.
 
@@ -65,10 +67,11 @@ def align(
         recipient: the name of the party that learns the intersection, in mode "one".
         parties: the names of those who take part, in the same order at all; by default all members.
         threads: that compute at once; by default one for each core that this process may use.
+        told: called with how many points this party has multiplied, and how many it will.
 
     Raises:
         UsageError: the arguments do not fit each other.
-        Unsupported: mode "size" with more than two parties.
+        Unsupported: mode "size" with more than two parties; PyNaCl is not installed.
         PeerRefused: a peer was given other terms; its message says which.
         FrameRefused: a peer sent what no party sends: a wrong number of points, one that is no point, small
             or repeated, or one of ours.
@@ -76,18 +79,20 @@ def align(
     """
     names = tuple(transport.members if parties is None else parties)
     _check(transport, names, job, mode, recipient, threads)
+    required()
     if len(identifiers) > MOST:
         raise UsageError(f"{len(identifiers)} identifiers: at most {MOST}; align in parts")
-    workers = threads or _cores()
     terms = Terms(mode, recipient, names, job.hex(), identifiers.rules)
     peers = [transport.members.index(name) for name in names if name != transport.name]
     counts = agree(transport, peers, terms, len(identifiers))
+    centre = transport.members.index(recipient or names[0])
+    total = _multiplied(len(identifiers), counts, centre)
+    workers = Workers(threads or _cores(), _counting(total, told))
     if len(names) == 2:
         run = two.Exchange(
             transport, peers[0], identifiers.digests, counts[peers[0]], terms.domain(), workers
         )
         return _between_two(run, mode, recipient == transport.name)
-    centre = transport.members.index(recipient or names[0])
     common = identifiers.digests, terms.domain(), workers
     if transport.rank == centre:
         rows: np.ndarray | None = many.first(transport, counts, *common, tell=mode == "all")
@@ -104,6 +109,25 @@ def _between_two(run: two.Exchange, mode: Mode, receives: bool) -> Alignment:
         return Alignment(None, None)
     rows = run.both() if mode == "all" else run.receive()
     return Alignment(len(rows), rows)
+
+
+def _multiplied(own: int, counts: Mapping[int, int], centre: int) -> int:
+    """How many points a party with so many identifiers multiplies, and its peers with theirs."""
+    if len(counts) == 1:
+        return own + sum(counts.values())
+    return own * (1 + len(counts)) if centre not in counts else own + counts[centre]
+
+
+def _counting(total: int, told: Callable[[int, int], None] | None) -> Callable[[int], None]:
+    done = 0
+
+    def advanced(points: int) -> None:
+        nonlocal done
+        done += points
+        if told is not None:
+            told(done, total)
+
+    return advanced
 
 
 def _cores() -> int:

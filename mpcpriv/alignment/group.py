@@ -17,16 +17,17 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Final, Self
 
 import numpy as np
 
-from mpcpriv.errors import FrameRefused, UsageError
+from mpcpriv.errors import FrameRefused, Unsupported
 
 try:
     from nacl import bindings, exceptions
 except ImportError:  # pragma: no cover - the tests have it
-    raise UsageError("alignment needs PyNaCl, which is not here: pip install 'mpcpriv[alignment]'") from None
+    bindings = None  # type: ignore[assignment]
 
 POINT: Final = 32
 CHUNK: Final = 4096
@@ -36,6 +37,34 @@ _P: Final = 2**255 - 19
 _ORDER: Final = 2**252 + 27742317777372353535851937790883648493
 _HIGH: Final = np.uint64(2**63 - 1)
 _FULL: Final = np.uint64(2**64 - 1)
+
+
+def installed() -> bool:
+    """Whether PyNaCl is, without which nothing can be aligned here."""
+    return bindings is not None
+
+
+def required() -> None:
+    """Raises Unsupported where PyNaCl is not installed."""
+    if not installed():
+        raise Unsupported("alignment needs PyNaCl, which is not here: pip install 'mpcpriv[alignment]'")
+
+
+def _unwatched(points: int) -> None:
+    del points
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Who multiplies points.
+
+    Attributes:
+        threads: that compute at once.
+        advanced: called with how many points were multiplied, each time some were.
+    """
+
+    threads: int
+    advanced: Callable[[int], None] = _unwatched
 
 
 class Secret:
@@ -119,21 +148,27 @@ def _to_group(texts: list[bytes]) -> list[bytes]:
 
 
 def in_order(
-    work: Callable[[np.ndarray], np.ndarray], chunks: Iterable[np.ndarray], threads: int
+    work: Callable[[np.ndarray], np.ndarray], chunks: Iterable[np.ndarray], workers: Workers
 ) -> Iterator[np.ndarray]:
     """`work` of each chunk, in order, on so many threads: libsodium runs without the interpreter's lock.
 
     At most two chunks per thread are under way, so that memory does not grow with their number.
     """
-    with ThreadPoolExecutor(threads, thread_name_prefix="alignment") as pool:
+
+    def done(future: Future[np.ndarray]) -> np.ndarray:
+        found = future.result()
+        workers.advanced(len(found))
+        return found
+
+    with ThreadPoolExecutor(workers.threads, thread_name_prefix="alignment") as pool:
         pending: deque[Future[np.ndarray]] = deque()
         try:
             for chunk in chunks:
                 pending.append(pool.submit(work, chunk))
-                if len(pending) >= 2 * threads:
-                    yield pending.popleft().result()
+                if len(pending) >= 2 * workers.threads:
+                    yield done(pending.popleft())
             while pending:
-                yield pending.popleft().result()
+                yield done(pending.popleft())
         finally:
             for future in pending:
                 future.cancel()

@@ -25,10 +25,24 @@ class KeyColumn:
     Attributes:
         cells: (rows,) text, whole numbers (written in decimal) or dates (written as 2001-12-31).
         rules: names of `rules.RULES`, in the order in which they are applied; the same at all parties.
+        name: what errors call it; its number where there is none.
     """
 
     cells: Sequence[Cell] | np.ndarray
     rules: tuple[str, ...] = ()
+    name: str = ""
+
+
+class BadKeys(UsageError):
+    """Rows that have no key, or not one of their own; counted, and none is quoted.
+
+    Attributes:
+        columns: the places of the key's columns in which something is wrong; all where rows share a key.
+    """
+
+    def __init__(self, columns: Sequence[int], message: str) -> None:
+        super().__init__(message)
+        self.columns = tuple(columns)
 
 
 @dataclass(frozen=True, repr=False)
@@ -54,9 +68,9 @@ def identify(*columns: KeyColumn) -> Identifiers:
     part are to be left out beforehand, by the owner.
 
     Raises:
-        UsageError: no column, columns of different lengths, an unknown rule; a cell that is missing or empty
-            once normalised, of another type, or no date where a date is expected; two rows with one key. The
-            message counts rows and never quotes one.
+        UsageError: no column, columns of different lengths, an unknown rule.
+        BadKeys: a cell that is missing or empty once normalised, of another type, or no date where a date is
+            expected; two rows with one key. The message counts rows and never quotes one.
     """
     if not columns:
         raise UsageError("a key needs at least one column")
@@ -72,11 +86,11 @@ def identify(*columns: KeyColumn) -> Identifiers:
         key = b"".join(reader.read(row) for reader in readers)
         digest = hashlib.blake2b(key, digest_size=DIGEST, person=b"mpcpriv ids v1").digest()
         flat[row * DIGEST : (row + 1) * DIGEST] = digest
-    found = [complaint for reader in readers if (complaint := reader.complaint())]
+    found = {place: said for place, reader in enumerate(readers) if (said := reader.complaint())}
     if found:
-        raise UsageError(f"{'; '.join(found)}; correct these rows or leave them out")
+        raise BadKeys([*found], f"{'; '.join(found.values())}; correct these rows or leave them out")
     digests = np.frombuffer(flat, np.uint8).reshape(rows, DIGEST)
-    _refuse_duplicates(digests)
+    _refuse_duplicates(digests, len(columns))
     return Identifiers(digests, rules)
 
 
@@ -84,7 +98,7 @@ class _Reader:
     """A key column: its cells as bytes, and how many were no good."""
 
     def __init__(self, number: int, column: KeyColumn) -> None:
-        self._number = number
+        self._name = repr(column.name) if column.name else str(number)
         self._cells = column.cells
         self._rules = column.rules
         self._rule = compose(column.rules)
@@ -122,18 +136,19 @@ class _Reader:
             )
             if count
         ]
-        return f"key column {self._number} is {', and '.join(found)}" if found else ""
+        return f"key column {self._name} is {', and '.join(found)}" if found else ""
 
 
-def _refuse_duplicates(digests: np.ndarray) -> None:
+def _refuse_duplicates(digests: np.ndarray, columns: int) -> None:
     rows = np.sort(as_strings(digests))
     equal = rows[1:] == rows[:-1]
     if equal.any():
         # Rows that share their key with another one, not just the repetitions.
         shared = int((np.append(equal, False) | np.insert(equal, 0, False)).sum())
-        raise UsageError(
+        raise BadKeys(
+            range(columns),
             f"{shared} of {len(digests)} rows share their key with another row, after normalisation; a key "
-            "names one row: take more columns into it, or leave rows out"
+            "names one row: take more columns into it, or leave rows out",
         )
 
 

@@ -18,28 +18,28 @@ from typing import Final
 import numpy as np
 
 from mpcpriv.alignment import store
-from mpcpriv.alignment.group import POINT, Secret, in_order, pieces
+from mpcpriv.alignment.group import POINT, Secret, Workers, in_order, pieces
 from mpcpriv.alignment.identifiers import as_strings
 from mpcpriv.alignment.two import TAG, gather
 from mpcpriv.alignment.wire import receive_table, refuse_repeated, secret_order, send_table
 from mpcpriv.errors import FrameRefused
 from mpcpriv.transport.base import Transport
 
-_KEY: Final = 32
-_COUNT: Final = 8
+KEY: Final = 32
+COUNT: Final = 8
 
 
 def exchange_keys(transport: Transport, peers: list[int]) -> dict[int, bytes]:
     """A fresh key with each peer; the one of the lower rank draws it."""
-    keys = {peer: os.urandom(_KEY) for peer in peers if peer > transport.rank}
+    keys = {peer: os.urandom(KEY) for peer in peers if peer > transport.rank}
     for peer, key in keys.items():
         transport.send(peer, key)
     for peer in peers:
         if peer < transport.rank:
             key = bytes(transport.recv(peer))
-            if len(key) != _KEY:
+            if len(key) != KEY:
                 name = transport.members[peer]
-                raise FrameRefused(name, f"{name} sent {len(key)} bytes where a key of {_KEY} was due")
+                raise FrameRefused(name, f"{name} sent {len(key)} bytes where a key of {KEY} was due")
             keys[peer] = key
     return keys
 
@@ -78,7 +78,7 @@ def first(
     others: dict[int, int],
     digests: np.ndarray,
     domain: bytes,
-    threads: int,
+    workers: Workers,
     *,
     tell: bool,
 ) -> np.ndarray:
@@ -89,7 +89,7 @@ def first(
         others: by rank, how many identifiers the party announced.
         digests: (rows, 32) uint8, all different.
         domain: separates this run's hashes from others'.
-        threads: that compute at once.
+        workers: who multiply.
         tell: whether the others learn the intersection.
 
     Returns:
@@ -99,7 +99,7 @@ def first(
     digests_order = secret_order(len(digests))
     shuffled = digests[digests_order]
     blind, unblind = Secret.pair()
-    for chunk in in_order(lambda d: blind.of(d, domain), pieces(shuffled), threads):
+    for chunk in in_order(lambda d: blind.of(d, domain), pieces(shuffled), workers):
         for peer in others:
             transport.send(peer, chunk.tobytes())
     total = zero_shares(shuffled, [keys[peer] for peer in others])
@@ -114,7 +114,7 @@ def first(
         def opened(points: np.ndarray, name: str = name) -> np.ndarray:
             return unblind.times(points, name)
 
-        points = gather(in_order(opened, answers, threads), len(digests), POINT)
+        points = gather(in_order(opened, answers, workers), len(digests), POINT)
         refuse_repeated(points, name)
         outputs = Outputs(shuffled, points, domain, name)
         total ^= store.decode(np.ascontiguousarray(table).view(np.uint64), outputs.keys) ^ outputs.masks
@@ -123,7 +123,7 @@ def first(
     places = np.flatnonzero(~total.any(axis=1))
     for peer, own in tags.items():
         # The peer has these identifiers, as has everybody; their order is that of our secret shuffle.
-        transport.send(peer, len(places).to_bytes(_COUNT, "little"))
+        transport.send(peer, len(places).to_bytes(COUNT, "little"))
         send_table(transport, peer, pieces(own[places]))
     return digests_order[places]
 
@@ -134,7 +134,7 @@ def other(
     counts: dict[int, int],
     digests: np.ndarray,
     domain: bytes,
-    threads: int,
+    workers: Workers,
     *,
     told: bool,
 ) -> np.ndarray | None:
@@ -148,14 +148,14 @@ def other(
     keys = exchange_keys(transport, list(counts))
     name = transport.members[centre]
     secret = Secret.fresh()
-    points = gather(in_order(lambda d: secret.of(d, domain), pieces(digests), threads), len(digests), POINT)
+    points = gather(in_order(lambda d: secret.of(d, domain), pieces(digests), workers), len(digests), POINT)
     outputs = Outputs(digests, points, domain, transport.name)
     values = zero_shares(digests, list(keys.values())) ^ outputs.masks
     # The masks make all values uniform to whoever has not asked for these identifiers; see `store`.
     table = store.encode(outputs.keys, values)
     send_table(transport, centre, pieces(table.view(np.uint8)))
     received = receive_table(transport, centre, counts[centre], POINT)
-    answers = gather(in_order(lambda p: secret.times(p, name), received, threads), counts[centre], POINT)
+    answers = gather(in_order(lambda p: secret.times(p, name), received, workers), counts[centre], POINT)
     refuse_repeated(answers, name)
     # Points of the first party's own identifiers: it alone can take its blinding away.
     send_table(transport, centre, pieces(answers))
@@ -165,7 +165,7 @@ def other(
 def _told(transport: Transport, centre: int, own: np.ndarray, most: int) -> np.ndarray:
     name = transport.members[centre]
     message = transport.recv(centre)
-    count = int.from_bytes(message, "little") if len(message) == _COUNT else -1
+    count = int.from_bytes(message, "little") if len(message) == COUNT else -1
     if not 0 <= count <= min(most, len(own)):
         raise FrameRefused(name, f"{name} announced an intersection larger than a set, or none at all")
     tags = gather(receive_table(transport, centre, count, TAG), count, TAG)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from mpcpriv.alignment.group import POINT, Secret, in_order, pieces
+from mpcpriv.alignment.group import POINT, Secret, Workers, in_order, pieces
 from mpcpriv.alignment.identifiers import as_strings
 from mpcpriv.alignment.wire import receive_table, refuse_repeated, secret_order, send_table
 from mpcpriv.errors import FrameRefused
@@ -31,11 +31,17 @@ class Exchange:
         digests: (rows, 32) uint8, all different.
         count: how many identifiers the peer announced.
         domain: separates this run's hashes from others'.
-        threads: that compute at once.
+        workers: who multiply.
     """
 
     def __init__(
-        self, transport: Transport, peer: int, digests: np.ndarray, count: int, domain: bytes, threads: int
+        self,
+        transport: Transport,
+        peer: int,
+        digests: np.ndarray,
+        count: int,
+        domain: bytes,
+        workers: Workers,
     ) -> None:
         self._transport = transport
         self._peer = peer
@@ -43,7 +49,7 @@ class Exchange:
         self._digests = digests
         self._count = count
         self._domain = domain
-        self._threads = threads
+        self._workers = workers
         self._secret = Secret.fresh()
         # The peer sees which of our points are in the intersection; not knowing the order, it does not see
         # which rows, nor anything that the order of our table says.
@@ -85,14 +91,14 @@ class Exchange:
             return self._secret.times(points, self._name)[:, :TAG]
 
         received = receive_table(self._transport, self._peer, self._count, POINT)
-        theirs = gather(in_order(tags, received, self._threads), self._count, TAG)
+        theirs = gather(in_order(tags, received, self._workers), self._count, TAG)
         refuse_repeated(theirs, self._name)
         return theirs
 
     def _masked(self, ours: np.ndarray) -> Iterator[np.ndarray]:
         done = 0
         shuffled = pieces(self._digests[self._order])
-        work = in_order(lambda d: self._secret.of(d, self._domain), shuffled, self._threads)
+        work = in_order(lambda d: self._secret.of(d, self._domain), shuffled, self._workers)
         for chunk in work:
             ours[done : done + len(chunk)] = chunk
             done += len(chunk)

@@ -49,6 +49,10 @@ class Terms:
             "rules": [list(names) for names in self.rules],
         }
 
+    def said(self, count: int) -> bytes:
+        """The announcement of a party with so many identifiers."""
+        return json.dumps(self.encode() | {"count": count}).encode()
+
     def domain(self) -> bytes:
         """What separates the hashes of this run from all others'."""
         return json.dumps(self.encode(), sort_keys=True).encode()
@@ -61,7 +65,7 @@ def agree(transport: Transport, peers: Sequence[int], terms: Terms, count: int) 
         PeerRefused: a peer has other terms; the message names which.
         FrameRefused: what a peer says is no announcement.
     """
-    said = json.dumps(terms.encode() | {"count": count}).encode()
+    said = terms.said(count)
     for peer in peers:
         transport.send(peer, said)
     return {peer: _heard(transport.members[peer], transport.recv(peer), terms) for peer in peers}

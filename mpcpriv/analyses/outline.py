@@ -4,7 +4,8 @@ Two ways only, and the columns' names say which:
 
 - **rows split**: all tables have the same columns; one table's rows stand below the other's.
 - **columns split**: no two tables share a column's name, and all have as many rows: row i of each is about
-  the same person. The owners have put them in that order; nothing here can check it.
+  the same person. An alignment has put them in that order (`mpcpriv.party.aligning`), or their owners have;
+  nothing here can check it.
 
 Anything else is refused.
 """

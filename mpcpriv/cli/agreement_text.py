@@ -6,7 +6,16 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from mpcpriv.agreement.model import Agreement, AnalysisTerms, ColumnTerms, Dataset, Limit, Privacy
+from mpcpriv.agreement.model import (
+    Agreement,
+    AlignmentTerms,
+    AnalysisTerms,
+    ColumnTerms,
+    Dataset,
+    KeyTerms,
+    Limit,
+    Privacy,
+)
 from mpcpriv.documents import shown
 
 
@@ -33,6 +42,13 @@ def show(agreement: Agreement, console: Console | None = None) -> None:
         row = f"{dataset.privacy_unit}; at least {dataset.minimum_rows} rows"
         table.add_row(dataset.name, dataset.owner, row, columns)
     out.print(table)
+
+    if agreement.alignments:
+        table = _table("Whose rows are put together", "alignment", "keys, and how they are written alike")
+        for one in agreement.alignments:
+            keys = "\n".join(f"{name}: {', '.join(map(_key, key))}" for name, key in one.keys.items())
+            table.add_row(one.name, escape(keys))
+        out.print(table)
 
     table = _table("Who may learn what", "result", "who gets it", "who may ask", "for", "computed from")
     for terms in agreement.analyses:
@@ -72,6 +88,7 @@ def promises(agreement: Agreement) -> list[str]:
     )
     return [
         "Nobody sees another member's rows: each computes on shares that look random.",
+        *_alignments(agreement),
         "The recipients of a result learn it; the others learn that it was computed, and of how many rows.",
         f"This holds as long as not all of {', '.join(parties)} collude, and {dealer} with none of them.",
         "It holds for members who run the agreed protocol; a member that does not can falsify a result.",
@@ -79,6 +96,20 @@ def promises(agreement: Agreement) -> list[str]:
         approval,
         f"Daemons keep results for {agreement.retention_days} days, and what they wrote about jobs for good.",
     ]
+
+
+def _alignments(agreement: Agreement) -> list[str]:
+    owners = {dataset.name: dataset.owner for dataset in agreement.datasets}
+    return [_learned(one, [owners[name] for name in one.keys]) for one in agreement.alignments or []]
+
+
+def _learned(terms: AlignmentTerms, owners: list[str]) -> str:
+    common = f"{terms.minimum_rows} row{'s' * (terms.minimum_rows != 1)}"
+    return (
+        f"By alignment {terms.name} each of {', '.join(owners)} learns which of its own rows are about "
+        "people whom all of them have, and how many rows each has; all members learn how many rows they have "
+        f"in common; no identifier leaves its owner. With less than {common} in common nothing is computed."
+    )
 
 
 def _noise(privacy: Privacy, datasets: list[Dataset]) -> list[str]:
@@ -125,7 +156,13 @@ def _column(column: ColumnTerms) -> str:
         return escape(f"{column.name}: one of {', '.join(column.categories)}")
     if column.type == "boolean":
         return escape(f"{column.name}: yes or no")
+    if column.type == "identifier":
+        return escape(f"{column.name}: an identifier, which stays at its owner")
     return escape(f"{column.name}: {column.type} from {column.low:g} to {column.high:g}")
+
+
+def _key(part: KeyTerms) -> str:
+    return f"{part.column} ({', '.join(part.rules)})" if part.rules else part.column
 
 
 def _analysis(terms: AnalysisTerms) -> str:

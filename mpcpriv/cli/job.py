@@ -54,6 +54,9 @@ def main() -> None:
         parameters = { target = "malignant" }
         release = { recipients = ["alice"] }
 
+    Where the tables have different columns about the same people, `alignment = "NAME"` of the agreement has
+    their owners first find the rows that all have.
+
     `check` and `plan` need no daemon. `submit` signs the job and hands it to your daemon, which proposes
     it to the other members; each of them holds it against its own copy of the agreement, asks its steward
     where the agreement says so, and only if all accept does it run.
@@ -99,7 +102,10 @@ def plan(
     rows: Annotated[
         list[str] | None,
         typer.Option(
-            "--rows", help="DATASET=ROWS, once for each; left out: the agreed minimum.", show_default=False
+            "--rows",
+            help="DATASET=ROWS, once for each; left out: the agreed minimum. ALIGNMENT=ROWS: in common; "
+            "left out: as many as the smallest has.",
+            show_default=False,
         ),
     ] = None,
     config: OptionalConfig = None,
@@ -271,7 +277,7 @@ def _draft(job: Path, agreement: Path, config: Path | None) -> Draft:
 def _rows(text: str) -> tuple[str, int]:
     dataset, _, number = text.partition("=")
     if not number.isascii() or not number.isdigit():
-        raise UsageError(f"--rows {text}: write DATASET=ROWS, as alice-patients=192")
+        raise UsageError(f"--rows {text}: write DATASET=ROWS or ALIGNMENT=ROWS, as alice-patients=192")
     return dataset, int(number)
 
 
@@ -309,6 +315,7 @@ def _described(view: View) -> list[str]:
         f"submitter   {job.submitter}, {job.created:%Y-%m-%d %H:%M} UTC",
         f"expires     {job.expires:%Y-%m-%d %H:%M} UTC",
         *(f"input       {one.dataset}: {', '.join(one.columns)}" for one in job.inputs),
+        *([f"alignment   {job.alignment}"] if job.alignment else []),
         *(f"parameter   {name} = {value}" for name, value in job.parameters.items()),
         f"release     to {', '.join(job.release.recipients)}, "
         + ("without noise" if job.release.epsilon is None else f"epsilon {job.release.epsilon:g}"),

@@ -111,6 +111,7 @@ class Connection:
         inputs: Mapping[str, Sequence[str]],
         recipients: Sequence[str],
         parameters: Mapping[str, Value] | None = None,
+        alignment: str | None = None,
         epsilon: float | None = None,
         delta: float | None = None,
         expires_in: timedelta = LIFETIME,
@@ -124,6 +125,7 @@ class Connection:
             inputs: by data set, the columns in the order in which the analysis takes them.
             recipients: who gets the result.
             parameters: of the analysis.
+            alignment: the agreement's, by which owners first find the rows that are about the same people.
             epsilon, delta: of differential privacy; None asks for a release without noise.
             expires_in: how long it may wait for decisions; members refuse more than 7 days.
 
@@ -146,6 +148,7 @@ class Connection:
                     "inputs": [
                         {"dataset": name, "columns": list(columns)} for name, columns in inputs.items()
                     ],
+                    "alignment": alignment,
                     "parameters": dict(parameters or {}),
                     "release": release,
                     "submitter": self.name,

@@ -26,7 +26,7 @@ _TYPED: Final = {
     ),
     "category": "nullif(list_position($categories{1}, {0}), 0) - 1",
 }
-"""The text of a cell as a number, or NULL where it is none of its type."""
+"""The text of a cell as a number, or NULL where it is none of its type; an identifier stays text."""
 _KIND: Final = {
     "number": "a finite number",
     "integer": "a whole number below 2^53",
@@ -55,6 +55,12 @@ class Checks:
         self._selected: list[str] = []
         for i, column in enumerate(terms):
             cell = f"CAST(v{i} AS VARCHAR)"
+            if column.type == "identifier":
+                self._selected += [
+                    f"{cell} AS t{i}",
+                    f"CASE WHEN nullif(trim({cell}), '') IS NULL THEN {_MISSING} ELSE 0 END AS s{i}",
+                ]
+                continue
             value = _TYPED[column.type].format(cell, i)
             missing, outside = f"nullif(trim({cell}), '') IS NULL", ""
             # Of a NULL `isfinite` is NULL, which is not true.
@@ -72,7 +78,9 @@ class Checks:
             ]
 
     def typed(self, cells: pa.RecordBatch) -> list[np.ndarray] | None:
-        """The columns as numbers, (rows,) each; None once anything was wrong, in this batch or before."""
+        """The columns, (rows,) each, as numbers, identifiers as text; None once anything was wrong, in this
+        batch or before.
+        """
         import pyarrow as pa
 
         names = [f"v{i}" for i in range(len(self._terms))]
@@ -100,7 +108,7 @@ class Checks:
         for column, found in zip(self._terms, self._wrong, strict=True):
             for kind, rule in (
                 (_MISSING, "is missing"),
-                (_WRONG, f"is not {_KIND[column.type]}"),
+                (_WRONG, f"is not {_KIND.get(column.type, 'text')}"),
                 (_OUTSIDE, "is outside its agreed bounds"),
             ):
                 if found[kind]:

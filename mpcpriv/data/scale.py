@@ -40,8 +40,10 @@ class Scale:
         """The scale of a column; booleans and codes of categories stay as they are.
 
         Raises:
-            UsageError: the agreement states no bounds of a number.
+            UsageError: it is an identifier, or the agreement states no bounds of a number.
         """
+        if column.type == "identifier":
+            raise UsageError(f"column {column.name!r}: an identifier stays at its owner and is never shared")
         if column.type == "boolean":
             return cls(0.0, 1.0, 0.0, 1.0)
         if column.type == "category":

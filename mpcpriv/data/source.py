@@ -50,7 +50,7 @@ def batches(
 
     Yields:
         by name, (rows,): float64 for numbers; int64 for integers, booleans (0 or 1), and categories, whose
-        code is the place among the agreed ones.
+        code is the place among the agreed ones; text as it stands for identifiers.
 
     Raises:
         UsageError: the source cannot be read.

@@ -12,6 +12,7 @@ import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -343,6 +344,30 @@ class Session:
             if progress in self._loops:
                 self._tell()
                 self._loops.remove(progress)
+
+    @contextmanager
+    def watched(self, name: str) -> Iterator[Callable[[int, int], None]]:
+        """Progress of work that is no loop of `steps`.
+
+        Args:
+            name: what it does, in words.
+
+        Yields:
+            what is to be told how much is done, of how much.
+        """
+        progress = Progress(name, 1)
+        self._loops.append(progress)
+
+        def told(done: int, turns: int) -> None:
+            progress.done, progress.turns = done, turns
+            self._tell()
+
+        try:
+            yield told
+        finally:
+            progress.over = True
+            self._tell()
+            self._loops.remove(progress)
 
     def _tell(self) -> None:
         if self.progress is not None:

@@ -127,6 +127,8 @@ class Job(Document):
         analysis: the analysis's name.
         purpose: one of the agreement's purposes.
         inputs: the columns; all data sets belong to members of the agreement.
+        alignment: the agreement's, by which the owners first find the rows that are about the same people.
+            None: the tables are taken as they are.
         parameters: of the analysis.
         release: who gets what.
         submitter: the member who asks.
@@ -142,6 +144,7 @@ class Job(Document):
     analysis: Name
     purpose: Name
     inputs: Annotated[list[Input], Field(min_length=1)]
+    alignment: Name | None = None
     parameters: Annotated[dict[Name, Value], Ordered, Field(default_factory=dict)]
     release: Release
     submitter: Party

@@ -17,6 +17,7 @@ from mpcpriv.agreement.signed import SignedAgreement
 from mpcpriv.data.declared import Source
 from mpcpriv.errors import Desynchronised, RangeError, UsageError
 from mpcpriv.job.signed import SignedJob
+from mpcpriv.party.aligning import MOST_ROWS, Keyed, Unaligned, installed, permitted
 from mpcpriv.transport.base import Transport
 
 if TYPE_CHECKING:
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from mpcpriv.privacy.mechanism import Noise
     from mpcpriv.release import Layout, Sealed
 
-MOST_ROWS = 1 << 31
 MOST_COUNTED = 1 << 30
 """Of so many rows, counts are compared on shares."""
 SALT_BYTES = 32
@@ -41,7 +41,7 @@ class RunReport:
     """What a computing party has when its worker has ended.
 
     Attributes:
-        rows: by data set, how many rows it has; told by the owners.
+        rows: by data set, how many rows take part; told by the owners.
         layout: what the share holds.
         share: this party's share of the result, `release.Sealed.content`; it may leave once all parties have
             committed to theirs.
@@ -124,6 +124,7 @@ class JobProgram:
             ledger=LedgerView(releases=self.releases),
             newest=self.newest,
             analyses=analyses.installed(),
+            aligns=installed(),
         )
         if isinstance(verdict, Refusal):
             raise UsageError(f"the job is refused: {'; '.join(verdict.reasons)}")
@@ -171,23 +172,25 @@ def compute(
     session: Session,
     admitted: AdmittedJob,
     analysis: analyses.Analysis,
-    own: Mapping[str, Held],
+    own: Mapping[str, Held | Unaligned],
     earlier: Sequence[Mapping[str, int]] = (),
 ) -> tuple[Mapping[str, int], Sealed]:
     """What all parties do alike, in a plan as in earnest.
 
-    The number of rows of each data set is told to all parties, and checked by all of them, before anything is
-    shared: one round.
+    Where the job is aligned, the owners first find the rows that they have in common, among themselves, in 3
+    rounds or 4 (`alignment.costs`). How many rows of each data set take part is told to all parties, and
+    checked by all of them, before anything is shared: one round.
 
     Args:
         session: of this party.
         admitted: the job.
         analysis: that it names.
-        own: by data set of this party, its table: `Whole`, or any where the job is a sum over rows.
-        earlier: by data set, the rows of each release without noise before, under this agreement.
+        own: by data set of this party, its table: `Unaligned` where the job is aligned, else `Whole`, or any
+            where the job is a sum over rows.
+        earlier: `release.cohorts` of each release without noise before, under this agreement.
 
     Returns:
-        by data set, how many rows it has; and this party's share of the result.
+        by data set, how many rows take part; and this party's share of the result.
 
     Raises:
         UsageError: a cohort is too small, or the tables do not go together, or the analysis refuses them.
@@ -204,7 +207,14 @@ def compute(
         f"job {admitted.job.digest()} agreement {admitted.agreement.digest()} code {admitted.terms.code}"
     )
     datasets = {one.name: one for one in admitted.agreement.datasets}
-    rows = _rows(session, admitted, own)
+    if admitted.alignment is not None:
+        permitted(admitted, analysis)
+        session.note(f"alignment {admitted.alignment.name}")
+    tables = {
+        name: held.aligned(session, admitted) if isinstance(held, Unaligned) else held
+        for name, held in own.items()
+    }
+    rows = _rows(session, admitted, tables)
     for one in admitted.job.inputs:
         _enough(datasets[one.dataset], rows[one.dataset])
     public = asked(admitted, analysis, rows)
@@ -213,9 +223,9 @@ def compute(
         assert isinstance(analysis, analyses.Private)
         query = analysis.query(public)
         query.fits(sum(rows.values()))
-        return rows, seal(session, _summed(session, admitted, query, own, sum(rows.values())))
+        return rows, seal(session, _summed(session, admitted, query, tables, sum(rows.values())))
     assert isinstance(analysis, analyses.Computed)
-    return rows, seal(session, _computed(session, admitted, analysis, public, own))
+    return rows, seal(session, _computed(session, admitted, analysis, public, tables))
 
 
 def _computed(
@@ -349,15 +359,17 @@ def _enough(dataset: Dataset, rows: int) -> None:
 
 def _own(
     admitted: AdmittedJob, analysis: analyses.Analysis, me: str, data: Mapping[str, Source]
-) -> dict[str, Held]:
+) -> dict[str, Held | Unaligned]:
     """This party's tables; in memory where they are shared, and read again where they are only summed."""
     from mpcpriv.data.held import Streamed, Whole
     from mpcpriv.data.source import load
     from mpcpriv.release.rules import summed
 
+    if admitted.alignment is not None:
+        permitted(admitted, analysis)
     datasets = {one.name: one for one in admitted.agreement.datasets}
     streamed = summed(admitted, analysis)
-    own: dict[str, Held] = {}
+    own: dict[str, Held | Unaligned] = {}
     for one in admitted.job.inputs:
         dataset = datasets[one.dataset]
         if dataset.owner not in admitted.parties:
@@ -371,12 +383,18 @@ def _own(
                     f"data set {dataset.name}: the configuration names no table; write it under [data]"
                 )
             asked = data[dataset.name], dataset, one.columns
-            own[dataset.name] = Streamed(*asked) if streamed else Whole(load(*asked))
+            if admitted.alignment is not None:
+                own[dataset.name] = Keyed.read(*asked, admitted.alignment)
+            else:
+                own[dataset.name] = Streamed(*asked) if streamed else Whole(load(*asked))
     return own
 
 
-def input_digest(own: Mapping[str, Held], salt: bytes) -> str:
-    """SHA-256 over the salt and this party's columns: names, types, and the SHA-256 of their numbers."""
+def input_digest(own: Mapping[str, Held | Unaligned], salt: bytes) -> str:
+    """SHA-256 over the salt and this party's columns: names, types, and the SHA-256 of their numbers.
+
+    Where the job is aligned: of all rows, and of their keys.
+    """
     total = hashlib.sha256(salt)
     for dataset, held in own.items():
         for name, (kind, digest) in held.digests.items():

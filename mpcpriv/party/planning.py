@@ -12,9 +12,11 @@ import numpy as np
 from mpcpriv import analyses
 from mpcpriv.agreement.admit import AdmittedJob
 from mpcpriv.agreement.model import ColumnTerms, Dataset
-from mpcpriv.data.held import Whole
+from mpcpriv.data.held import Held, Whole
 from mpcpriv.engine.costs import Plan
+from mpcpriv.engine.session import Session
 from mpcpriv.errors import UsageError
+from mpcpriv.party.aligning import Unaligned, enough, terms_of
 from mpcpriv.party.jobs import compute
 from mpcpriv.release.noise import collusion
 
@@ -52,7 +54,9 @@ def plan_job(admitted: AdmittedJob, rows: Mapping[str, int] | None = None) -> Jo
 
     Args:
         admitted: the job.
-        rows: by data set, how many rows it has; the agreement's minimum where it is left out.
+        rows: by data set, how many rows it has; the agreement's minimum where it is left out. By alignment,
+            how many rows all its data sets have in common; as many as the smallest of them where it is left
+            out, which is the most that can be.
 
     Raises:
         UsageError: a run would be refused, too: the tables do not go together, or the cohort is too small.
@@ -63,23 +67,17 @@ def plan_job(admitted: AdmittedJob, rows: Mapping[str, int] | None = None) -> Jo
     activate()
     analysis = analyses.find(admitted.job.analysis)
     datasets = {one.name: one for one in admitted.agreement.datasets}
-    unknown = set(rows or {}) - {one.dataset for one in admitted.job.inputs}
-    if unknown:
-        raise UsageError(f"rows of {', '.join(sorted(unknown))}: the job has no such data set")
-    counts = {
-        one.dataset: (rows or {}).get(one.dataset, datasets[one.dataset].minimum_rows)
-        for one in admitted.job.inputs
-    }
+    counts, common = _counts(admitted, rows or {})
 
     def party() -> None:
         from mpcpriv.engine.session import current
 
         session = current()
-        mine = {
-            one.dataset: Whole(_anything(datasets[one.dataset], one.columns, counts[one.dataset]))
-            for one in admitted.job.inputs
-            if datasets[one.dataset].owner == admitted.parties[session.rank]
-        }
+        mine: dict[str, Held | Unaligned] = {}
+        for one in admitted.job.inputs:
+            if datasets[one.dataset].owner == admitted.parties[session.rank]:
+                anything = _anything(datasets[one.dataset], one.columns, common or counts[one.dataset])
+                mine[one.dataset] = _Assumed(counts, anything) if common else anything
         _, sealed = compute(session, admitted, analysis, mine)
         sizes.append(len(sealed.content))
 
@@ -88,10 +86,57 @@ def plan_job(admitted: AdmittedJob, rows: Mapping[str, int] | None = None) -> Jo
     return JobPlan(cost, sizes[0], admitted.recipients, tuple(_learns(admitted, analysis)))
 
 
-def _anything(dataset: Dataset, columns: list[str], rows: int) -> dict[str, np.ndarray]:
+def _counts(admitted: AdmittedJob, rows: Mapping[str, int]) -> tuple[dict[str, int], int | None]:
+    """By data set, how many rows it has; and how many they have in common, where the job is aligned."""
+    terms = admitted.alignment
+    names = [one.dataset for one in admitted.job.inputs]
+    unknown = set(rows) - {*names, *([] if terms is None else [terms.name])}
+    if unknown:
+        raise UsageError(f"rows of {', '.join(sorted(unknown))}: the job has no such data set")
+    least = {one.name: one.minimum_rows for one in admitted.agreement.datasets}
+    if terms is None:
+        return {name: rows.get(name, least[name]) for name in names}, None
+    counts = {name: rows.get(name, max(least[name], terms.minimum_rows)) for name in names}
+    common = rows.get(terms.name, min(counts.values()))
+    if common > min(counts.values()):
+        raise UsageError(
+            f"{common} rows in common by {terms.name}: a data set has {min(counts.values())} only"
+        )
+    return counts, common
+
+
+class _Assumed:
+    """A table of a plan before its alignment, of which nothing but its cost is known."""
+
+    digests: Mapping[str, tuple[str, bytes]] = {}
+
+    def __init__(self, counts: Mapping[str, int], common: Whole) -> None:
+        self._counts, self._common = counts, common
+
+    @property
+    def rows(self) -> int:
+        """How many there will be."""
+        return self._common.rows
+
+    def aligned(self, session: Session, admitted: AdmittedJob) -> Whole:
+        """See `Unaligned`."""
+        from mpcpriv.alignment import costs
+
+        terms = terms_of(admitted)
+        owners = {one.name: one.owner for one in admitted.agreement.datasets}
+        counts = {owners[name]: count for name, count in self._counts.items()}
+        sent = costs.sent(terms, counts, self.rows, admitted.parties[session.rank])
+        for party, size in sent.items():
+            session.cost.sent_to[admitted.parties.index(party)] += size
+        session.cost.rounds += costs.rounds(len(terms.parties))
+        enough(admitted, self.rows)
+        return self._common
+
+
+def _anything(dataset: Dataset, columns: list[str], rows: int) -> Whole:
     """Values within the agreed bounds; of a plan nothing depends on them."""
     known = {column.name: column for column in dataset.columns}
-    return {name: np.full(rows, _least(known[name])) for name in columns}
+    return Whole({name: np.full(rows, _least(known[name])) for name in columns})
 
 
 def _least(column: ColumnTerms) -> float:
@@ -102,11 +147,16 @@ def _learns(admitted: AdmittedJob, analysis: analyses.Analysis) -> list[tuple[st
     parties, recipients = admitted.parties, admitted.recipients
     names = [one.dataset for one in admitted.job.inputs]
     result = "; ".join(f"{name}, {what}" for name, what in analysis.outputs(admitted.job).items())
+    together = " in common" if admitted.alignment else ""
     found = [
         (
             "everybody who takes part",
-            f"this job and its parameters, how many rows {_and(names)} {_have(names)}, and how long it takes",
+            (
+                f"this job and its parameters, how many rows {_and(names)} {_have(names)}{together}, and how "
+                "long it takes"
+            ),
         ),
+        *_aligned(admitted),
         (_and(recipients), f"the result, {_how(admitted)}: {result}"),
     ]
     others = [name for name in parties if name not in recipients]
@@ -124,6 +174,35 @@ def _learns(admitted: AdmittedJob, analysis: analyses.Analysis) -> list[tuple[st
             ),
         )
     )
+    return found
+
+
+def _aligned(admitted: AdmittedJob) -> list[tuple[str, str]]:
+    """What the owners learn of each other's people."""
+    if admitted.alignment is None:
+        return []
+    owners = terms_of(admitted).parties
+    others = "the other has" if len(owners) == 2 else "all the others have"
+    found = [
+        (
+            f"each of {_and(owners)}",
+            (
+                f"by alignment {admitted.alignment.name}: which of its own rows are about people whom "
+                f"{others}, too, and how many rows each has; of the others' other people nothing"
+            ),
+        )
+    ]
+    found += [
+        (_and((owners[0], *some)), f"together: which people of {owners[0]} {_and(rest)} {_have(rest)}, too")
+        for size in range(1, len(owners) - 1)
+        for some in combinations(owners[1:], size)
+        for rest in [tuple(one for one in owners[1:] if one not in some)]
+    ]
+    without = [name for name in admitted.parties if name not in owners]
+    if without:
+        found.append(
+            (_and(without), "no identifier, in whatever form, and not whom the owners have in common")
+        )
     return found
 
 
@@ -171,5 +250,5 @@ def _and(names: list[str] | tuple[str, ...]) -> str:
     return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]])) if names else "nobody"
 
 
-def _have(names: list[str]) -> str:
+def _have(names: list[str] | tuple[str, ...]) -> str:
     return "have" if len(names) > 1 else "has"

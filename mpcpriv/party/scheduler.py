@@ -31,6 +31,7 @@ from mpcpriv.audit.log import AuditDamaged
 from mpcpriv.errors import UsageError
 from mpcpriv.job.model import Job
 from mpcpriv.job.signed import SignedJob
+from mpcpriv.party.aligning import installed
 from mpcpriv.party.config import DaemonConfig, Party
 from mpcpriv.party.desk import Desk
 from mpcpriv.party.held import Agreements, Held
@@ -49,7 +50,7 @@ from mpcpriv.party.running import Run
 from mpcpriv.party.standing import Standing, standing
 from mpcpriv.party.state import State, StoredJob
 from mpcpriv.privacy.ledger import NotReserved
-from mpcpriv.release import apart, charges
+from mpcpriv.release import apart, charges, cohorts
 from mpcpriv.transport.base import Limits
 
 RESTARTED: Final = "the daemon was restarted"
@@ -154,6 +155,7 @@ class Scheduler:
             ledger=LedgerView(releases=self._releases(stored, held)),
             newest=self._agreements.newest(agreement.id),
             analyses=analyses.installed(),
+            aligns=installed(),
         )
         if isinstance(verdict, Refusal):
             self._desk.decide(stored, accept=False, reasons=verdict.reasons)
@@ -351,7 +353,9 @@ class Scheduler:
                 if job.job.release.epsilon is None:
                     # Once more: of two jobs that ran at the same time, neither knew of the other's.
                     least = job.held.signed.agreement.privacy.minimum_cohort
-                    apart(least, run.report.rows, self._unnoised(stored, job.held))
+                    earlier = self._unnoised(stored, job.held)
+                    for cohort in cohorts(job.job, run.report.rows):
+                        apart(least, cohort, earlier)
                 self._desk.commit(stored, run.report)
             except (NotReserved, UsageError) as error:
                 self._desk.fail(stored, str(error))
@@ -374,7 +378,7 @@ class Scheduler:
         return counts
 
     def _unnoised(self, asking: StoredJob, held: Held) -> list[Mapping[str, int]]:
-        """By data set, the rows of each release without noise under this agreement, in any version.
+        """The cohorts of each release without noise under this agreement, in any version.
 
         Those that this member has committed to: it counted them itself, and without its share there is none.
         """
@@ -386,7 +390,7 @@ class Scheduler:
             job = self._standing(stored)
             own = job.commitments.get(job.me)
             if job.job.release.epsilon is None and own is not None:
-                found.append(own.rows)
+                found += cohorts(job.job, own.rows)
         return found
 
     def _standing(self, stored: StoredJob) -> Standing:

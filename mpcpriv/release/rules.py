@@ -9,6 +9,7 @@ from mpcpriv.analyses.analysis import Analysis, Computed, Perturbed, Private
 from mpcpriv.analyses.outline import split_of
 from mpcpriv.analyses.query import Query
 from mpcpriv.errors import Unsupported, UsageError
+from mpcpriv.job.model import Job
 
 
 def check(
@@ -25,7 +26,7 @@ def check(
         analysis: that it names.
         cohort: rows that the result is computed from.
         rows: by data set, how many rows take part.
-        earlier: the same of each release without noise under this agreement.
+        earlier: `cohorts` of each release without noise under this agreement.
 
     Raises:
         Unsupported: noise is asked for, and what one row can change in this analysis is not known; or none
@@ -54,7 +55,22 @@ def check(
             f"the cohort has {cohort} rows, and agreement {agreement.id} releases nothing without noise from "
             f"less than {rule.minimum_cohort}; use more data"
         )
-    apart(rule.minimum_cohort, rows, earlier)
+    for one in cohorts(admitted.job, rows):
+        apart(rule.minimum_cohort, one, earlier)
+
+
+def cohorts(job: Job, rows: Mapping[str, int]) -> list[Mapping[str, int]]:
+    """The rows that a result is about, as `apart` compares them.
+
+    Tables with different columns are about the same people: there each is a cohort of its own, which another
+    job may be about as well, with this table's owner alone or with others.
+
+    Args:
+        job: what was asked.
+        rows: by data set, how many rows took part.
+    """
+    columns = {frozenset(one.columns) for one in job.inputs}
+    return [rows] if len(columns) == 1 else [{name: count} for name, count in rows.items()]
 
 
 def summed(admitted: AdmittedJob, analysis: Analysis) -> bool:

@@ -16,6 +16,7 @@ from tests.integration.daemons import MEMBERS, OWNERS, Sites, daemons, now
 
 pytestmark = pytest.mark.timeout(300)
 
+SPLIT = [{"dataset": f"{owner}-patients", "columns": [f"x-{owner}"]} for owner in OWNERS]
 AGES = [{"dataset": f"{owner}-patients", "columns": ["age"]} for owner in OWNERS]
 
 
@@ -46,6 +47,13 @@ def broken(sites: Sites) -> dict[str, tuple[SignedJob, str]]:
         "code": (job(agreement="code"), "code"),
         "without noise": (job(agreement="noise"), "without noise"),
         "submitter": (job(agreement="submitter"), "alice may not ask"),
+        "alignment": (job(alignment="folk"), "alignment: folk is not agreed"),
+        "not aligned": (job(agreement="aligned", inputs=SPLIT), "alignment: none is named"),
+        "two of three": (job(agreement="aligned", inputs=SPLIT[:2], alignment="people"), "name all of its"),
+        "same column": (
+            job(agreement="aligned", inputs=AGES, alignment="people"),
+            "'age' is asked of several",
+        ),
     }
 
 
@@ -60,6 +68,7 @@ def test_each_member_refuses_what_breaks_a_term(tmp_path: Path) -> None:
         terms = sites.content(MEMBERS, "any")["analyses"][0]
         sites.agree(name="code", analyses=[{**terms, "code": "0" * 64}])
         sites.agree(name="submitter", analyses=[{**terms, "submitters": ["bob"]}])
+        sites.agree(name="aligned", **aligned(sites.content(MEMBERS, "any")))
         budget = {"epsilon": 1.0, "delta": 1e-6, "period_days": 30}
         datasets = [{**one, "budget": budget} for one in sites.content(MEMBERS, "any")["datasets"]]
         sites.agree(name="noise", privacy={"mechanism": "discrete-gaussian"}, datasets=datasets)
@@ -76,6 +85,30 @@ def test_each_member_refuses_what_breaks_a_term(tmp_path: Path) -> None:
         for site in sites.values():
             assert site.workers() == []
             assert not (site.folder / "jobs").exists()
+
+
+def aligned(content: dict[str, Any]) -> dict[str, Any]:
+    """Columns of each owner's own, and an alignment of all three."""
+    age = {"type": "integer", "low": 0.0, "high": 120.0}
+    names = [one["name"] for one in content["datasets"]]
+    columns = {name: [f"x-{owner}", "age"] for name, owner in zip(names, OWNERS, strict=True)}
+    datasets = [
+        {
+            **one,
+            "columns": [
+                *({"name": name, **age} for name in columns[one["name"]]),
+                {"name": "id", "type": "identifier"},
+            ],
+        }
+        for one in content["datasets"]
+    ]
+    return {
+        "datasets": datasets,
+        "analyses": [{**content["analyses"][0], "inputs": columns}],
+        "alignments": [
+            {"name": "people", "mode": "all", "keys": {name: [{"column": "id"}] for name in names}}
+        ],
+    }
 
 
 def reasons(site: Any, job: str) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -15,6 +16,9 @@ EXAMPLES = ROOT / "examples"
 CLI = [sys.executable, "-c", "import sys; from mpcpriv.cli import app; sys.exit(app())"]
 
 slow = pytest.mark.slow
+
+PROGRAMS = {"private_aggregate", "aligned_tables"}
+"""Those that are not launched: one has no parties (test_private_aggregate.py runs it), one starts daemons."""
 
 RUNS = [
     pytest.param("hello", 3, r"mean salary: 49,500\.00", id="hello-3"),
@@ -107,6 +111,24 @@ def test_an_example_agrees_with_the_plain_computation(name: str, parties: int, a
     assert "Warning" not in result.stderr, result.stderr
 
 
+def test_two_owners_find_whom_they_both_know_and_compute_on_those() -> None:
+    result = subprocess.run(
+        [sys.executable, str(EXAMPLES / "aligned_tables.py")],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=110,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    people = re.search(r"320 people in the clinic, 400 in the registry, (\d+) in both", result.stdout)
+    assert people
+    assert 220 <= int(people[1]) < 320
+    found = re.search(r"largest difference from scikit-learn on the joined table: (\S+)", result.stdout)
+    assert found
+    assert float(found[1]) < 1e-3
+
+
 @slow
 def test_an_example_that_disagrees_fails(tmp_path: Path) -> None:
     spoilt = (EXAMPLES / "hello.py").read_text().replace("expected = 48_000.0", "expected = 48_001.0")
@@ -136,7 +158,7 @@ def test_every_example_teaches_and_is_run(path: Path) -> None:
     docstring = ast.get_docstring(ast.parse(text))
     assert docstring
     assert "Opened to" in docstring
-    if path.stem == "private_aggregate":  # no parties; test_private_aggregate.py runs it
+    if path.stem in PROGRAMS:
         assert f" examples/{path.name}\n" in docstring
     elif path.stem == "tutorial":
         assert "mpcpriv" not in text  # a program of CrypTen's own kind, from the first line to the last
@@ -146,7 +168,7 @@ def test_every_example_teaches_and_is_run(path: Path) -> None:
         # What CrypTen has no name for.
         ours = ["from mpcpriv import PrivacyEngine"] if path.stem == "private_training" else []
         assert re.findall(r"^from mpcpriv.*$", text, re.MULTILINE) == ours
-    assert path.stem in {run.values[0] for run in RUNS} | {"private_aggregate"}
+    assert path.stem in {run.values[0] for run in RUNS} | PROGRAMS
     overview = (EXAMPLES / "README.md").read_text()
     assert f"]({path.name})" in overview
     assert f"examples/{path.name}`" in overview

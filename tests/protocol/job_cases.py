@@ -102,12 +102,15 @@ def case(
     minimum_rows: int = 1,
     release: Mapping[str, Any] | None = None,
     budget: Mapping[str, Any] | None = None,
+    alignment: Mapping[str, Any] | None = None,
 ) -> Case:
     """Tables as CSV files in a folder, an agreement that permits this job on them, and the job.
 
     Args:
-        columns: by owner, their terms; a table may have more columns.
+        columns: by owner, their terms; a table may have more columns. The job is of all but identifiers.
+        alignment: the agreement's, and the job's.
     """
+    used = {o: [one["name"] for one in terms if one["type"] != "identifier"] for o, terms in columns.items()}
     parameters = parameters or {}
     everybody = ["data-owner", "compute", "recipient", "submitter"]
     members = [
@@ -150,12 +153,13 @@ def case(
                     "name": analysis,
                     "code": analyses.digest(analysis),
                     "purposes": ["test"],
-                    "inputs": {f"{o}-rows": [one["name"] for one in columns[o]] for o in tables},
+                    "inputs": {f"{o}-rows": used[o] for o in tables},
                     "parameters": limits,
                     "recipients": list(parties),
                     "submitters": [next(iter(tables))],
                 }
             ],
+            "alignments": [alignment] if alignment else None,
             "privacy": privacy or {"unnoised": True, "minimum_cohort": 2},
             "approval": "automatic",
         }
@@ -170,10 +174,8 @@ def case(
             "version": 1,
             "analysis": analysis,
             "purpose": "test",
-            "inputs": [
-                {"dataset": f"{owner}-rows", "columns": [one["name"] for one in columns[owner]]}
-                for owner in tables
-            ],
+            "inputs": [{"dataset": f"{owner}-rows", "columns": used[owner]} for owner in tables],
+            "alignment": alignment["name"] if alignment else None,
             "parameters": dict(parameters),
             "release": {"recipients": list(recipients), **(release or {})},
             "submitter": submitter,

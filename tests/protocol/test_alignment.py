@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mpcpriv.alignment import Alignment, KeyColumn, align, identify, store
-from mpcpriv.alignment.group import CHUNK, Secret, in_order
+from mpcpriv.alignment.group import CHUNK, Secret, Workers, in_order
 from mpcpriv.errors import FrameRefused, PeerError, PeerRefused, Unsupported, UsageError
 from mpcpriv.transport.base import Limits
 from tests.contracts.grpc_members import transports
@@ -135,7 +135,7 @@ def test_x25519_of_the_standard() -> None:
 
 def test_work_is_done_in_order_and_an_error_ends_it() -> None:
     chunks = [np.full((1, 1), i) for i in range(40)]
-    assert [int(c[0, 0]) for c in in_order(lambda c: c + 1, iter(chunks), 3)] == list(range(1, 41))
+    assert [int(c[0, 0]) for c in in_order(lambda c: c + 1, iter(chunks), Workers(3))] == list(range(1, 41))
 
     def fails(chunk: np.ndarray) -> np.ndarray:
         if chunk[0, 0] == 7:
@@ -143,7 +143,7 @@ def test_work_is_done_in_order_and_an_error_ends_it() -> None:
         return chunk
 
     with pytest.raises(FrameRefused, match="seven"):
-        list(in_order(fails, iter(chunks), 3))
+        list(in_order(fails, iter(chunks), Workers(3)))
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 10, 100, 1000, 20_000])

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import jsonschema
 import pytest
@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from mpcpriv.agreement.model import Agreement
+from mpcpriv.agreement.model import Agreement, Rule
 from mpcpriv.agreement.odrl import decode_odrl, encode_odrl, from_odrl, to_odrl
 from mpcpriv.agreement.schema import json_schema
 from mpcpriv.agreement.signed import SignedAgreement, read_signed, signed_path
@@ -459,7 +459,10 @@ def valid_agreements(draw: st.DrawFn) -> Agreement:
             "owner": draw(st.sampled_from(owners)),
             "privacy_unit": draw(names),
             "minimum_rows": draw(st.integers(1, 2**31)),
-            "columns": [{"name": one, **draw(st.sampled_from(kinds))} for one in columns],
+            "columns": [
+                *({"name": one, **draw(st.sampled_from(kinds))} for one in columns),
+                {"name": "\x7f who", "type": "identifier"},
+            ],
             **({} if mechanism == "none" else {"budget": budget}),
         }
         for name in draw(st.lists(names, min_size=1, max_size=3, unique=True))
@@ -480,6 +483,18 @@ def valid_agreements(draw: st.DrawFn) -> Agreement:
         }
         for name in draw(st.lists(names, min_size=1, max_size=3, unique=True))
     ]
+    rules = st.lists(st.sampled_from(get_args(Rule)), max_size=3)
+    owned = {str(one["owner"]): str(one["name"]) for one in datasets}
+    for one in datasets:
+        one["privacy_unit"] = datasets[0]["privacy_unit"]
+    alignments = [
+        {
+            "name": f"z{draw(names)}-{'z' * 20}",
+            "keys": {name: [{"column": "\x7f who", "rules": draw(rules)}] for name in owned.values()},
+            "mode": "all",
+            "minimum_rows": draw(st.integers(1, 2**31)),
+        }
+    ]
     unnoised = mechanism == "none" or draw(st.booleans())
     start, end = sorted(draw(st.lists(times, min_size=2, max_size=2, unique=True)))
     return Agreement.model_validate(
@@ -497,6 +512,7 @@ def valid_agreements(draw: st.DrawFn) -> Agreement:
             "members": [*map(example.member, owners), example.member("dealer", "dealer")],
             "datasets": datasets,
             "analyses": analyses,
+            "alignments": alignments if len(owned) > 1 and draw(st.booleans()) else None,
             "privacy": {
                 "mechanism": mechanism,
                 "unnoised": unnoised,

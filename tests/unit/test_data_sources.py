@@ -445,3 +445,44 @@ def test_how_arrow_holds_text_does_not_matter(
         assert load(writer(table(stage=held), path))["stage"].tolist() == [0, 2, 1]
     nested = pa.array([[45.5], [46.5], [47.5]])
     assert "45" not in refused(writer(table(weight=nested), path))
+
+
+# ---- Identifiers: text, from whatever type a source has
+
+IDENTIFIERS: dict[str, dict[str, Any]] = {
+    "name": {"type": "identifier"},
+    "born": {"type": "identifier"},
+    "number": {"type": "identifier"},
+    "age": TERMS["age"],
+}
+
+
+def people(**changes: list[Any]) -> pa.Table:
+    table = {
+        "name": ["Zo\u00eb  M\u00fcller", ' "O\'Neill, A." ', "\u5c71\u7530"],
+        "born": [dt.date(1961, 12, 3), dt.date(2000, 1, 31), dt.date(1970, 6, 7)],
+        "number": [7, 12, 2**40],
+        "age": [45, 46, 47],
+        **changes,
+    }
+    types = {"name": pa.string(), "born": pa.date32(), "number": pa.int64(), "age": pa.int64()}
+    return pa.table({name: pa.array(values, types[name]) for name, values in table.items()})
+
+
+def test_identifiers_are_text_as_it_stands(write: Write) -> None:
+    found = source.load(write(people()), dataset(terms=IDENTIFIERS), list(IDENTIFIERS))
+    assert found["name"].tolist() == people()["name"].to_pylist()
+    assert found["born"].tolist() == ["1961-12-03", "2000-01-31", "1970-06-07"]
+    assert found["number"].tolist() == ["7", "12", str(2**40)]
+    assert found["age"].tolist() == [45, 46, 47]
+
+
+def test_missing_identifiers_are_counted(write: Write) -> None:
+    place = write(people(name=[None, "   ", "Zo\u00eb"], number=[1, None, 3]))
+    with pytest.raises(DataError) as error:
+        source.load(place, dataset(terms=IDENTIFIERS), list(IDENTIFIERS))
+    assert str(error.value) == (
+        "data set ours of alice: column 'name' is missing in 2 rows; column 'number' is missing in 1 row; "
+        "correct the table, or the agreement"
+    )
+    assert error.value.columns == ("name", "number")

@@ -1,0 +1,43 @@
+"""What an alignment in mode "all" costs, exactly, once the numbers of identifiers are known or assumed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from mpcpriv.alignment.group import POINT
+from mpcpriv.alignment.many import COUNT, KEY
+from mpcpriv.alignment.store import VALUE, height
+from mpcpriv.alignment.two import TAG
+from mpcpriv.alignment.wire import Terms
+
+
+def rounds(parties: int) -> int:
+    """How often the parties wait for each other: terms, points, tags; among more, terms, keys and points,
+    stores and points, tags.
+    """
+    return 3 if parties == 2 else 4
+
+
+def sent(terms: Terms, counts: Mapping[str, int], common: int, sender: str) -> dict[str, int]:
+    """Bytes of a party's messages to each other.
+
+    Args:
+        terms: of the alignment.
+        counts: by party, how many identifiers it has.
+        common: how many all have.
+        sender: whose messages.
+    """
+    names = terms.parties
+    announced, own = len(terms.said(counts[sender])), counts[sender]
+    others = [name for name in names if name != sender]
+    if len(names) == 2:
+        return {other: announced + own * POINT + counts[other] * TAG for other in others}
+    found = {}
+    for other in others:
+        # Of each two the one that stands first draws their key.
+        found[other] = announced + (KEY if names.index(sender) < names.index(other) else 0)
+        if sender == names[0]:
+            found[other] += own * POINT + COUNT + common * TAG
+        elif other == names[0]:
+            found[other] += height(own) * VALUE + counts[other] * POINT
+    return found
