@@ -3,8 +3,9 @@
 `analysis.py` is what an analysis is; `query.py` is a sum over rows, which noise can be added to;
 `registry.py` finds analyses and digests their code; `outline.py` says how tables go together, `feature.py` is
 what owners make of their columns beforehand, and `table.py` is the shared table that analyses compute on;
-`cross_products.py` is for analyses of sums of products; `shown.py` is what answers look like. Nothing here
-opens a value: `mpcpriv.release` does.
+`cross_products.py` is for analyses of sums of products, `life_table.py` is for those of
+events by time; `inference.py` makes tests and intervals of estimates; `cells.py` suppresses and pools small
+counts; `shown.py` is what answers look like. Nothing here opens a value: `mpcpriv.release` does.
 """
 
 from mpcpriv.analyses.analysis import (
@@ -14,6 +15,7 @@ from mpcpriv.analyses.analysis import (
     Computed,
     Context,
     Derived,
+    Finished,
     Opened,
     Perturbed,
     Private,
@@ -29,6 +31,7 @@ __all__ = [
     "Computed",
     "Context",
     "Derived",
+    "Finished",
     "Opened",
     "Perturbed",
     "Private",

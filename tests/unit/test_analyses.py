@@ -17,6 +17,8 @@ OURS = [
     "count-and-mean",
     "count-by-category",
     "covariance",
+    "kaplan-meier",
+    "log-rank",
     "logistic-regression",
     "most-frequent-category",
     "private-logistic-regression",
