@@ -17,6 +17,7 @@ OURS = [
     "count-and-mean",
     "count-by-category",
     "covariance",
+    "cox-regression",
     "kaplan-meier",
     "log-rank",
     "logistic-regression",
