@@ -55,12 +55,13 @@ class Parameters(Document):
 
 
 class Hazards:
-    """A `newton.Model`: the likelihood of hazards that are baseline(t) e^predictor, the baseline being the best.
+    """A `newton.Model`: the likelihood of hazards baseline(t) e^predictor, the baseline being the best one.
 
     With Breslow's baseline, the derivative of the partial likelihood by a predictor is the martingale
     residual: e^predictor times the cumulated baseline, less 1 for an event (T. M. Therneau and
-    P. M. Grambsch, "Modeling Survival Data", 2000, section 4.2). The second derivative leaves out that the baseline moves along; with an
-    intercept beside, that is little: steps fall somewhat short, and converge linearly, by a small factor.
+    P. M. Grambsch, "Modeling Survival Data", 2000, section 4.2). The second derivative leaves out that the
+    baseline moves along; with an intercept beside, that is little: steps fall somewhat short, and converge
+    linearly, by a small factor.
     """
 
     def __init__(self, at_risk: SharedTensor, event: SharedTensor) -> None:
@@ -195,8 +196,8 @@ parameters = { time = "week", event = "arrest" }
             times = Times.of(table.columns[parameters.time], parameters.intervals, self.name)
             if table.rows * len(times.ends) > _MOST_SHARED:
                 raise UsageError(
-                    f"{self.name}: {table.rows} rows by {len(times.ends)} times are more than {_MOST_SHARED}; "
-                    "set the parameter intervals"
+                    f"{self.name}: {table.rows} rows by {len(times.ends)} times are more than "
+                    f"{_MOST_SHARED}; set the parameter intervals"
                 )
             found.append(Feature(event.model_copy(update={"name": _MARK}), plain(event).values))
             found += [_at_risk(times, parameters.time, place) for place in range(len(times.ends))]

@@ -26,6 +26,7 @@ _OWN: Final = {
     "kaplan-meier": f"{_HOME}.kaplan_meier:ANALYSIS",
     "log-rank": f"{_HOME}.log_rank:ANALYSIS",
     "logistic-regression": f"{_HOME}.logistic_regression:ANALYSIS",
+    "meta-analysis": f"{_HOME}.meta_analysis:ANALYSIS",
     "most-frequent-category": f"{_HOME}.most_frequent_category:ANALYSIS",
     "private-logistic-regression": f"{_HOME}.private_logistic_regression:ANALYSIS",
 }

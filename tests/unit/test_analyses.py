@@ -21,6 +21,7 @@ OURS = [
     "kaplan-meier",
     "log-rank",
     "logistic-regression",
+    "meta-analysis",
     "most-frequent-category",
     "private-logistic-regression",
 ]
