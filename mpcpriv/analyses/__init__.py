@@ -3,9 +3,10 @@
 `analysis.py` is what an analysis is; `query.py` is a sum over rows, which noise can be added to;
 `registry.py` finds analyses and digests their code; `outline.py` says how tables go together, `feature.py` is
 what owners make of their columns beforehand, and `table.py` is the shared table that analyses compute on;
-`cross_products.py` is for analyses of sums of products, `groups.py` for those of sums by category;
-`inference.py` makes tests and intervals of estimates; `cells.py` suppresses small counts; `shown.py` is what
-answers look like. Nothing here opens a value: `mpcpriv.release` does.
+`cross_products.py` is for analyses of sums of products, `groups.py` for those of sums by category,
+`life_table.py` for those of events by time; `inference.py` makes tests and intervals of estimates; `cells.py`
+suppresses and pools small counts; `shown.py` is what answers look like. Nothing here opens a value:
+`mpcpriv.release` does.
 """
 
 from mpcpriv.analyses.analysis import (
@@ -15,6 +16,7 @@ from mpcpriv.analyses.analysis import (
     Computed,
     Context,
     Derived,
+    Finished,
     Opened,
     Perturbed,
     Private,
@@ -30,6 +32,7 @@ __all__ = [
     "Computed",
     "Context",
     "Derived",
+    "Finished",
     "Opened",
     "Perturbed",
     "Private",

@@ -158,7 +158,8 @@ def permitted(admitted: AdmittedJob, analysis: Analysis) -> None:
     from mpcpriv.analyses import Derived
     from mpcpriv.analyses.outline import together
     from mpcpriv.release import check
-    from mpcpriv.release.result import asked, summed
+    from mpcpriv.release.result import asked
+    from mpcpriv.release.rules import summed
 
     if summed(admitted, analysis):
         raise Unsupported(

@@ -223,7 +223,8 @@ def compute(
         assert isinstance(analysis, analyses.Private)
         query = analysis.query(public)
         query.fits(sum(rows.values()))
-        return rows, seal(session, _summed(session, admitted, query, tables, sum(rows.values())))
+        total = sum(rows.values())
+        return rows, seal(session, _summed(session, admitted, analysis, public, query, tables, total))
     assert isinstance(analysis, analyses.Computed)
     return rows, seal(session, _computed(session, admitted, analysis, public, tables))
 
@@ -276,7 +277,13 @@ def _derived(
 
 
 def _summed(
-    session: Session, admitted: AdmittedJob, query: Query, own: Mapping[str, Held], rows: int
+    session: Session,
+    admitted: AdmittedJob,
+    analysis: analyses.Private,
+    public: analyses.Asked,
+    query: Query,
+    own: Mapping[str, Held],
+    rows: int,
 ) -> dict[str, tuple[torch.Tensor, int]]:
     """This party's share of a query: its own rows' sum, and its own noise, if any; `rows` are all owners'."""
     import numpy as np
@@ -297,6 +304,8 @@ def _summed(
         for columns in held.batches():
             total = total + query.total(columns)
     share = session.given(torch.from_numpy(total))
+    if noise is None and isinstance(analysis, analyses.Finished):
+        return _finished(session, admitted, analysis, public, share)
     least = admitted.agreement.privacy.smallest_cell
     if query.choose:
         share = largest(session, share)
@@ -306,6 +315,25 @@ def _summed(
     elif noise is None and query.grid is not None and (least > 1 or base is not None):
         share = _shown(session, share, query, rows, least, base)
     return {QUERY: (share, 0)}
+
+
+def _finished(
+    session: Session,
+    admitted: AdmittedJob,
+    analysis: analyses.Finished,
+    public: analyses.Asked,
+    share: torch.Tensor,
+) -> dict[str, tuple[torch.Tensor, int]]:
+    """What the analysis makes of the sums, and its fractional bits."""
+    from mpcpriv.engine.encoding import FRACTIONAL_BITS
+    from mpcpriv.engine.tensor import SharedTensor
+
+    # What a party has here is its own rows' sums; from here on it is a share like any other.
+    share = (share + session.zero_share(tuple(share.shape))) * 2**FRACTIONAL_BITS
+    session.sealed = True
+    outputs = analysis.finish(_context(session, admitted), SharedTensor.of(share), public)
+    session.sealed = False
+    return {name: (tensor.share.flatten(), tensor.bits) for name, tensor in outputs.items()}
 
 
 def _shown(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from mpcpriv.agreement.admit import AdmittedJob
-from mpcpriv.analyses.analysis import Analysis, Computed, Perturbed, Private
+from mpcpriv.analyses.analysis import Analysis, Computed, Finished, Perturbed, Private
 from mpcpriv.analyses.outline import split_of
 from mpcpriv.analyses.query import Query
 from mpcpriv.errors import Unsupported, UsageError
@@ -48,7 +48,7 @@ def check(
         raise UsageError(
             f"agreement {agreement.id} releases nothing without noise; ask for noise, or amend it"
         )
-    if rule.rounding is not None and not summed(admitted, analysis):
+    if rule.rounding is not None and (not summed(admitted, analysis) or isinstance(analysis, Finished)):
         raise _not_rounded(admitted)
     if cohort < rule.minimum_cohort:
         raise UsageError(
