@@ -22,8 +22,11 @@ _OWN: Final = {
     "count-and-mean": f"{_HOME}.count_and_mean:ANALYSIS",
     "count-by-category": f"{_HOME}.count_by_category:ANALYSIS",
     "covariance": f"{_HOME}.covariance:ANALYSIS",
+    "gamma-regression": f"{_HOME}.gamma_regression:ANALYSIS",
     "logistic-regression": f"{_HOME}.logistic_regression:ANALYSIS",
     "most-frequent-category": f"{_HOME}.most_frequent_category:ANALYSIS",
+    "negative-binomial-regression": f"{_HOME}.negative_binomial_regression:ANALYSIS",
+    "poisson-regression": f"{_HOME}.poisson_regression:ANALYSIS",
     "private-logistic-regression": f"{_HOME}.private_logistic_regression:ANALYSIS",
 }
 

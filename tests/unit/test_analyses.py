@@ -17,8 +17,11 @@ OURS = [
     "count-and-mean",
     "count-by-category",
     "covariance",
+    "gamma-regression",
     "logistic-regression",
     "most-frequent-category",
+    "negative-binomial-regression",
+    "poisson-regression",
     "private-logistic-regression",
 ]
 

@@ -104,6 +104,17 @@ def exp(session: Session, x: torch.Tensor) -> torch.Tensor:
     return product(session, _MUL, small, boost)
 
 
+def fine_exp(session: Session, x: torch.Tensor) -> torch.Tensor:
+    """Shares of e^x, with a smaller error than `exp` where x is near 0; 0 below -12, constant from 14.25 on.
+
+    Seven rounds: below 2^21 no factor has to wait for the truncation.
+    """
+    mantissa, factor = evaluate(session, _fine_exp_pieces(), x)
+    (mantissa,) = truncate(session, [(mantissa, _BITS - FRACTIONAL_BITS)])
+    (result,) = truncate(session, [(product(session, _MUL, mantissa, factor), 24)])
+    return result
+
+
 def power(session: Session, x: torch.Tensor, exponent: float) -> torch.Tensor:
     """Shares of x^p for a public p, 0 < abs(p) < 1: u^p 2^(p (k - 16)); 0 for x <= 0. Twelve rounds."""
     table, mantissa, bits = _power_tables(exponent)
@@ -261,6 +272,23 @@ def _exp_pieces() -> Piecewise:
     top = polynomial([float(np.exp(half))], 0, _BITS)
     zero: Polynomial = [0]
     return Piecewise.of(edges, [zero, *mantissa, top], [zero, *factor, factor[-1]], [zero, *boost, boost[-1]])
+
+
+@cache
+def _fine_exp_pieces() -> Piecewise:
+    """e^(x - m) with 60 fractional bits and e^m with 24: over 1/4 a cubic is 80x as exact as over 3/4."""
+    ends = np.concatenate(
+        [np.linspace(-12, -6, 9), np.linspace(-6, 6, 49)[1:], np.linspace(6, 14.25, 12)[1:]]
+    )
+    edges = [round(e * 2**FRACTIONAL_BITS) for e in ends]
+    mantissa, factor = [], []
+    for low, high in itertools.pairwise(edges):
+        middle, half = (low + high) // 2, (high - low) / 2 / 2**FRACTIONAL_BITS
+        mantissa.append(polynomial(fit(np.exp, -half, half, 3), middle, _BITS))
+        factor.append([round(np.exp(middle / 2**FRACTIONAL_BITS) * 2**24)])
+    top = polynomial([math.exp((ends[-1] - ends[-2]) / 2)], 0, _BITS)
+    zero: Polynomial = [0]
+    return Piecewise.of(edges, [zero, *mantissa, top], [zero, *factor, factor[-1]])
 
 
 @cache
