@@ -147,15 +147,6 @@ def plain(
     return dict(found.read(asked, {name: np.asarray(one).ravel() for name, one in opened.items()}))
 
 
-def _written(values: np.ndarray, terms: Mapping[str, Any]) -> np.ndarray:
-    """As the owner's table has it: categories in words."""
-    if terms["type"] == "category":
-        return np.array(terms["categories"])[np.asarray(values, dtype=np.int64)]
-    if terms["type"] in ("boolean", "integer"):
-        return np.asarray(values, dtype=np.int64)
-    return np.asarray(values, dtype=np.float64)
-
-
 def steps(turns: int, what: str) -> Iterator[int]:
     """As `mpcpriv.steps`, where there is nobody to wait for."""
     del what

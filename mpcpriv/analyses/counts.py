@@ -1,0 +1,194 @@
+"""Models of counts with a log link, on shares: Poisson's, and the negative binomial one's.
+
+All is computed of the target divided by its mean, which the level of the predictor takes up: so e^predictor
+is around 1, where fixed point has its digits.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from mpcpriv.agreement.model import ColumnTerms
+from mpcpriv.analyses.analysis import Plain
+from mpcpriv.analyses.feature import Feature, plain
+from mpcpriv.analyses.generalised_linear import (
+    Found,
+    GeneralisedLinear,
+    Rows,
+    from_zero,
+    number_of,
+    whole_of,
+)
+from mpcpriv.analyses.newton import Fit, Point, Vector, exponential, free
+from mpcpriv.data.scale import Scale
+from mpcpriv.errors import UsageError
+
+if TYPE_CHECKING:
+    from mpcpriv.analyses.table import Column
+
+_HIGHEST: Final = 14.0
+"""Predictors that `exponential` takes."""
+_ROOM: Final = 1 << 29
+"""What the means of all rows may add up to."""
+_LEAST: Final = 1e-5
+DIGITS: Final = 256.0
+"""By what means over rows are multiplied before they are opened."""
+
+
+class Counts:
+    """A `Model` of counts y with mean m = e^predictor and variance m + c m^2, divided by the mean of y."""
+
+    def __init__(self, y: Vector, per: Vector, over: Vector | None) -> None:
+        """A model of y (n,), whose mean is 1.
+
+        Args:
+            y: the target as it was shared, from 0, times `per`.
+            per: one over its mean: a scalar.
+            over: c, a scalar; None for 0.
+
+        Raises:
+            UsageError: there are too many rows.
+        """
+        self.y, self.per, self.over = y, per, over
+        self.highest = min(_HIGHEST, math.log(_ROOM / len(y)))
+        if self.highest < 3:
+            raise UsageError(f"{len(y)} rows are too many for a model of counts; take a part of them")
+        self._more: Any = None if over is None else y * over + 1
+
+    def start(self, offset: Vector) -> tuple[Vector, Vector]:
+        """See `Model.start`: a step of iteratively reweighted least squares from m = (y + 1) / 2."""
+        import torch
+
+        half = (self.y + 1) * 0.5
+        damped, weight, _ = self._damped(half)
+        return (half - self.y) * damped - weight * (torch.log(half) - offset), weight
+
+    def at(self, predictor: Vector) -> Point:
+        """See `Model.at`."""
+        # Below the range e^x is 0.
+        mean = exponential(predictor.clamp(-2 * _HIGHEST, self.highest))
+        damped, weight, curvature = self._damped(mean)
+        return Point((mean - self.y) * damped, curvature, weight)
+
+    def outside(self, predictor: Vector) -> Vector:
+        """See `Model.outside`."""
+        found: Any = predictor.gt(self.highest).sum() * 1
+        return found
+
+    def dispersion(self, point: Point, weights: Vector | None, degrees: int) -> Vector:
+        """See `Model.dispersion`."""
+        del point, weights, degrees
+        return 1.0
+
+    def moment(self, fit: Fit, mean: Vector) -> Vector:
+        """c by the method of moments, from the residuals of Poisson's model: its mean is that of the data.
+
+        (sum (y - m)^2 - sum y) / sum m^2: weighted least squares of the auxiliary regression of Cameron and
+        Trivedi (Journal of Econometrics 46, 1990); here of counts that are divided by their mean.
+
+        Args:
+            mean: of the counts.
+
+        Returns:
+            a scalar, 0 where there is less variance than Poisson's.
+        """
+        # Sums over rows, divided by their number: no square leaves the ring.
+        part = 2.0 ** -round(math.log2(len(self.y)) / 2)
+        residual, level = fit.point.slope * part, fit.point.information * part
+        excess: Any = residual.matmul(residual) * mean - self.y.sum() * part**2
+        return (excess / level.matmul(level)).relu()
+
+    def _damped(self, mean: Any) -> tuple[Any, Any, Any]:
+        """1 / (1 + c m), m / (1 + c m), and the second derivative of -log L."""
+        if self.over is None:
+            return 1, mean, mean
+        damped = (mean * self.over + 1).reciprocal()
+        weight = mean * damped
+        return damped, weight, weight * (damped * self._more)
+
+
+class OfCounts(GeneralisedLinear):
+    """A generalised linear model of `Counts`."""
+
+    ratio = "rate ratio"
+
+    def of_target(self, target: ColumnTerms, parameters: Any) -> Mapping[str, Feature]:
+        """See `GeneralisedLinear.of_target`."""
+        del parameters
+        return {"": plain(from_zero(self.name, "target", target))}
+
+    @staticmethod
+    def counts(rows: Rows) -> tuple[Vector, Vector, Vector]:
+        """The counts divided by their mean, one over it, and the mean, in units of the target's scale."""
+        shared = whole_of(rows.target[""])
+        mean = shared.mean()
+        per = mean.reciprocal()
+        return free(shared * per), per, mean
+
+    def besides(self, model: Counts, fit: Fit, rows: Rows) -> Mapping[str, Vector]:
+        """See `GeneralisedLinear.besides`."""
+        del fit
+        return {"per": model.per, "total": rows.weighted(model.y).sum()}
+
+    def level(self, found: Found) -> tuple[float, float]:
+        """See `GeneralisedLinear.level`."""
+        mean = mean_of(found)
+        return math.log(mean), 1 / (mean * found.weights)
+
+    def fitted(self, found: Found, parameters: Any) -> Mapping[str, Plain]:
+        """See `GeneralisedLinear.fitted`."""
+        del parameters
+        mean = mean_of(found)
+        return {"mean": mean, "total": found.number("total") * mean * found.weights}
+
+    def told(self) -> Mapping[str, str]:
+        """See `GeneralisedLinear.told`."""
+        return {
+            "mean": "the mean of the target",
+            "total": "the sum of the target, times the weights if there are any",
+        }
+
+
+def mean_of(found: Found) -> float:
+    """Of the target.
+
+    Raises:
+        UsageError: it is 0, or nearly.
+    """
+    per, scale = found.number("per"), Scale.of(found.target)
+    if not 0 < per < 2**15:
+        raise UsageError(f"column {found.target.name!r}: it is 0 in nearly all rows; nothing explains that")
+    return scale.unit / per
+
+
+def logarithm_of(target: ColumnTerms) -> Feature:
+    """ln y, and of a y that is 0, or much less than others, the least: it is only multiplied by y."""
+    low, high = bounds(target)
+    least = 1.0 if target.type != "number" else high * _LEAST
+    if high <= 0:
+        raise UsageError(f"column {target.name!r}: by its agreed bounds it is 0 always")
+    least, high = max(low, least), max(high, least)
+
+    def logarithm(y: Any) -> Any:
+        return np.log(np.clip(y, least, high))
+
+    return number_of(target, logarithm, math.log(least), math.log(high))
+
+
+def natural(column: Column) -> Vector:
+    """A column in the units of the data, or of what its owner made of it."""
+    found: Any = whole_of(column)
+    return found * column.scale.unit
+
+
+def bounds(target: ColumnTerms) -> tuple[float, float]:
+    """The agreed ones."""
+    if target.type == "boolean":
+        return 0.0, 1.0
+    assert target.low is not None
+    assert target.high is not None
+    return target.low, target.high

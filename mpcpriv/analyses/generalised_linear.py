@@ -1,0 +1,389 @@
+"""Generalised linear models: maximum likelihood by Newton's method on shares (`newton.py`)."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final
+
+import numpy as np
+from pydantic import Field
+
+from mpcpriv.agreement.model import ColumnTerms
+from mpcpriv.analyses.analysis import Answer, Asked, Context, Opened, Plain
+from mpcpriv.analyses.feature import Feature, plain, regressors
+from mpcpriv.analyses.inference import COEFFICIENTS, INTERCEPT, coefficient_table, shown_coefficients
+from mpcpriv.analyses.newton import Vector, parts_of, scale_of
+from mpcpriv.analyses.outline import Outline, together
+from mpcpriv.analyses.shown import Shown, Table
+from mpcpriv.data.scale import Scale
+from mpcpriv.documents import Document
+from mpcpriv.errors import UsageError
+from mpcpriv.job.model import Column as ColumnName
+from mpcpriv.job.model import Job
+
+if TYPE_CHECKING:
+    from mpcpriv.analyses.newton import Fit, Model
+    from mpcpriv.analyses.table import Column
+    from mpcpriv.analyses.table import Table as Shared
+
+METHOD: Final = (
+    "Maximum likelihood by Newton's method, on shares: coefficients on the way, gradients, Hessians, means "
+    "and spreads of columns stay secret. A category counts as a yes-or-no for each but the first. "
+    "Standard errors are of the expected information, as statsmodels' and R's; tests and 95 % intervals are "
+    "Wald's, with the normal distribution. "
+)
+LIMITS: Final = (
+    "Agreed bounds should be no wider than twenty times the spread of a column, or digits are lost; columns "
+    "of which one nearly follows from others are refused. `converged` is 0 where the last step could still "
+    "move a coefficient by 0.02 standard errors, or where a predictor left the range in which it is "
+    "computed: run it again with more steps, or look at the columns. There is no differential privacy: how "
+    "much one row can change the coefficients has no bound."
+)
+
+_LOST: Final = 0.01
+"""What part of a variance may be lost to rounding: it is much less where columns are not nearly collinear."""
+_MARK: Final = "\x1f"
+"""Between a column's name and what its owner makes of it: no column's name has this character."""
+
+
+class Parameters(Document):
+    """What a job can set.
+
+    Attributes:
+        target: the column that is explained.
+        offset: a column that is added to the linear predictor as it is.
+        exposure: a column whose logarithm is added to the linear predictor.
+        weights: a column of what each row counts for: R's `weights`, statsmodels' `var_weights`.
+        steps: of Newton's method.
+    """
+
+    target: ColumnName
+    offset: ColumnName | None = None
+    exposure: ColumnName | None = None
+    weights: ColumnName | None = None
+    steps: Annotated[int, Field(ge=1, le=50)] = 8
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What a model is made of.
+
+    Attributes:
+        target: what the owner made of the target, by the names that `of_target` gives.
+        weights: (n,), as they are shared, from 0; None where they are 1.
+        count: n.
+    """
+
+    target: Mapping[str, Column]
+    weights: Vector | None
+    count: int
+
+    def weighted(self, values: Any) -> Any:
+        """Of values (n,), each as often as its row counts."""
+        return values if self.weights is None else self.weights * values
+
+
+@dataclass(frozen=True)
+class Found:
+    """What was opened of a fit.
+
+    Attributes:
+        opened: by name, what `GeneralisedLinear.besides` returned, and the rest.
+        target: the terms of the target.
+        rows: how many.
+        degrees: rows less coefficients.
+        information: of the intercept alone, as it was opened: the sum of its parts in all rows.
+        weights: what 1 of the shared weights is.
+    """
+
+    opened: Opened
+    target: ColumnTerms
+    rows: int
+    degrees: int
+    information: float
+    weights: float
+
+    def number(self, name: str) -> float:
+        """One of the opened scalars."""
+        return float(self.opened[name][0])
+
+
+class GeneralisedLinear(ABC):
+    """A generalised linear model; it is `Derived` and `Showing`.
+
+    Attributes:
+        family: with its link, for the table.
+        ratio: what e^coefficient is.
+    """
+
+    name: ClassVar[str]
+    family: ClassVar[str]
+    ratio: ClassVar[str]
+
+    @abstractmethod
+    def of_target(self, target: ColumnTerms, parameters: Any) -> Mapping[str, Feature]:
+        """What the target's owner makes of it, by names of one's own.
+
+        Raises:
+            UsageError: the target is not such as the model explains.
+        """
+
+    @abstractmethod
+    def model(self, rows: Rows, parameters: Any) -> Any:
+        """The `Model` of these rows."""
+
+    def refined(self, model: Any, fit: Fit, rows: Rows) -> Model | None:
+        """Another model, that is fitted where this one was; None where it was the last."""
+        del model, fit, rows
+        return None
+
+    def middle(self, model: Any) -> Vector:
+        """What the predictor of the data is more than the model's."""
+        del model
+        return 0.0
+
+    @abstractmethod
+    def besides(self, model: Any, fit: Fit, rows: Rows) -> Mapping[str, Vector]:
+        """What is opened besides coefficients and their information: scalars."""
+
+    @abstractmethod
+    def level(self, found: Found) -> tuple[float, float]:
+        """What is added to the intercept, and what the covariance is multiplied by."""
+
+    @abstractmethod
+    def fitted(self, found: Found, parameters: Any) -> Mapping[str, Plain]:
+        """How well it fits: by name, what the recipients are told besides the coefficients."""
+
+    @abstractmethod
+    def told(self) -> Mapping[str, str]:
+        """What `fitted` returns, in plain words."""
+
+    def outputs(self, job: Job) -> Mapping[str, str]:
+        """By name, what the recipients learn."""
+        del job
+        return {
+            "rows": "how many rows all data sets have together",
+            **COEFFICIENTS,
+            "covariance": "of every two coefficients, row by row",
+            "residual_degrees": "rows less coefficients",
+            **self.told(),
+            "iterations": "how many steps were made",
+            "converged": "whether (1) or not (0) the last step left every coefficient where it was",
+        }
+
+    def features(self, table: Outline, parameters: Any) -> Sequence[Feature]:
+        """See `Derived.features`."""
+        found: list[Feature] = []
+        for name, column in table.columns.items():
+            if name == parameters.target:
+                for place, one in self.of_target(column, parameters).items():
+                    found.append(_called(one, f"{name}{_MARK}{place}"))
+            elif name == parameters.exposure:
+                found.append(_called(logarithm(self.name, column), f"{name}{_MARK}log"))
+            elif name == parameters.weights:
+                found.append(_called(plain(from_zero(self.name, "weights", column)), f"{name}{_MARK}"))
+            elif name == parameters.offset:
+                found.append(_called(plain(column), f"{name}{_MARK}"))
+            else:
+                found += regressors({name: column})
+        return found
+
+    def run(self, ctx: Context, inputs: Mapping[str, Shared], parameters: Any) -> Mapping[str, Vector]:
+        """See `Computed.run`."""
+        import torch
+
+        from mpcpriv.analyses import newton
+        from mpcpriv.analyses.table import together as put_together
+
+        whole, _ = put_together(inputs)
+        rows, offsets, columns = self._roles(whole.columns, whole.rows, parameters)
+        x = torch.stack([column.shared for column in columns], dim=1)
+        z, mean, per_spread, variance = newton.standardise(x)
+        penalty = getattr(parameters, "penalty", 0.0)
+        offset: Any = sum((one.shared * one.scale.unit for one in offsets), 0.0)
+        less: Any = offset.mean() if offsets else 0.0
+        # What is left has no part in the level, which coefficients of about 1 make up.
+        around = newton.free(offset - less) if offsets else 0.0
+        model = self.model(rows, parameters)
+        while True:
+            fit = newton.minimise(z, model, around, rows.weights, penalty, parameters.steps, ctx.steps)
+            better = self.refined(model, fit, rows)
+            if better is None:
+                break
+            model = better
+        less = (less - self.middle(model)) * scale_of(whole.rows)
+        extra = self.besides(model, fit, rows)
+        return {
+            "coefficients": newton.fold(fit.coefficients, mean, per_spread, less),
+            "information": newton.information(x, rows.weights, fit.point, variance, penalty),
+            "converged": fit.converged,
+            **{name: value.reshape(1) for name, value in extra.items()},
+        }
+
+    def _roles(
+        self, columns: Mapping[str, Column], count: int, parameters: Any
+    ) -> tuple[Rows, list[Column], list[Column]]:
+        """The target with the weights, the offsets, and all other columns."""
+        found: dict[str, Any] = {}
+        others = []
+        for name, column in columns.items():
+            owner, mark, place = name.partition(_MARK)
+            if mark:
+                found.setdefault(owner, {})[place] = column
+            else:
+                others.append(column)
+        named = {
+            role: getattr(parameters, role)
+            for role in ("target", "offset", "exposure", "weights")
+            if getattr(parameters, role) is not None
+        }
+        for role, name in named.items():
+            if list(named.values()).count(name) > 1:
+                raise UsageError(f"{self.name}: column {name!r} is named for more than one thing")
+            if name not in found:
+                raise UsageError(f"{self.name}: {role} {name!r} is none of the columns of the job")
+        if not others:
+            raise UsageError(f"{self.name}: there is no column that explains the target; name some, too")
+        offsets = [
+            next(iter(found[named[role]].values())) for role in ("offset", "exposure") if role in named
+        ]
+        weights = None
+        if "weights" in named:
+            weights = whole_of(next(iter(found[named["weights"]].values())))
+        return Rows(found[parameters.target], weights, count), offsets, others
+
+    def read(self, asked: Asked, opened: Opened) -> Answer:
+        """See `Computed.read`."""
+        parameters, columns = asked.parameters, together(asked.tables)[0].columns
+        rows = together(asked.tables)[0].rows
+        roles = (parameters.target, parameters.offset, parameters.exposure, parameters.weights)
+        terms = [
+            one.terms for one in regressors({n: column for n, column in columns.items() if n not in roles})
+        ]
+        size = len(terms) + 1
+        information = opened["information"].reshape(size, size) / parts_of(rows)
+        weights = Scale.of(columns[parameters.weights]).unit if parameters.weights else 1.0
+        level = float(information[-1, -1])
+        found = Found(opened, columns[parameters.target], rows, rows - size, level, weights)
+        converged = int(opened["converged"][0])
+        level, factor = self.level(found)
+        if parameters.offset:
+            level -= Scale.of(columns[parameters.offset]).centre
+        if parameters.exposure:
+            level -= Scale.of(logarithm(self.name, columns[parameters.exposure]).terms).centre
+        estimate, back = in_units(terms, opened["coefficients"] / scale_of(rows))
+        estimate[-1] += level
+        covariance = back @ _inverse(self.name, information, rows, converged) @ back.T * factor
+        error = np.sqrt(np.diag(covariance))
+        return {
+            "rows": rows,
+            **coefficient_table([*(one.name for one in terms), INTERCEPT], estimate, error),
+            "covariance": covariance.flatten().tolist(),
+            "residual_degrees": rows - size,
+            **self.fitted(found, parameters),
+            "iterations": parameters.steps,
+            "converged": converged,
+        }
+
+    def show(self, answer: Answer) -> Sequence[Shown]:
+        """See `Showing.show`."""
+        summary = {
+            "Model": self.family,
+            "No. Observations": answer["rows"],
+            "Df Residuals": answer["residual_degrees"],
+            "Df Model": len(_listed(answer["terms"])) - 1,
+            **{name.replace("_", " ").capitalize(): answer[name] for name in self.told() if name in answer},
+            "No. Iterations": answer["iterations"],
+            "Converged": "yes" if answer["converged"] else "NO: do not use it",
+        }
+        title = f"{self.name.replace('-', ' ').capitalize()}"
+        shown = shown_coefficients("Coefficients", answer, "z", self.ratio)
+        return [Table(title, {"": list(summary), " ": list(summary.values())}), *shown]  # type: ignore[arg-type]
+
+
+def whole_of(column: Column) -> Vector:
+    """A column from 0 on, where it was shared around a centre: in units of its scale, without its bounds."""
+    from mpcpriv.analyses.newton import free
+
+    return free(column.shared + column.scale.centre / column.scale.unit)
+
+
+def in_units(terms: Sequence[ColumnTerms], coefficients: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Coefficients of columns in the units of the data.
+
+    Args:
+        terms: of the d columns.
+        coefficients: (d + 1,), of the columns as they were shared, the intercept last.
+
+    Returns:
+        (d + 1,); and the matrix (d + 1, d + 1) that made them.
+    """
+    scales = [Scale.of(one) for one in terms]
+    back = np.diag([*(1 / one.unit for one in scales), 1.0])
+    back[-1, :-1] = [-one.centre / one.unit for one in scales]
+    return back @ coefficients, back
+
+
+def _inverse(name: str, information: np.ndarray, rows: int, converged: int) -> np.ndarray:
+    """The covariance of coefficients.
+
+    Raises:
+        UsageError: there is none, or rounding would show in it.
+    """
+    symmetric = (information + information.T) / 2
+    size = np.sqrt(np.clip(np.diag(symmetric), 0, None))
+    if (size > 0).all():
+        values, vectors = np.linalg.eigh(symmetric / np.outer(size, size))
+        # In each sum there is the rounding of so many products, times numbers up to 4.
+        lost = 2.0**-14 * math.sqrt(rows * len(size)) / parts_of(rows) / size.min() ** 2
+        if values[0] * _LOST > lost:
+            inverse: np.ndarray = (vectors / values) @ vectors.T / np.outer(size, size)
+            return inverse
+    raise UsageError(
+        f"{name}: the data do not determine the coefficients: a column is constant, or follows from others, "
+        f"or {'nearly does' if converged else 'predicts the target without fail'}; leave it out"
+    )
+
+
+def _called(one: Feature, name: str) -> Feature:
+    return Feature(one.terms.model_copy(update={"name": name}), one.values)
+
+
+def from_zero(analysis: str, role: str, column: ColumnTerms) -> ColumnTerms:
+    """A column that is never negative.
+
+    Raises:
+        UsageError: it could be, by its agreed bounds.
+    """
+    if column.type != "boolean" and (column.low is None or column.low < 0):
+        raise UsageError(
+            f"{analysis}: {role} {column.name!r} must be a number with agreed bounds of at least 0"
+        )
+    return column
+
+
+def logarithm(analysis: str, column: ColumnTerms) -> Feature:
+    """Of a column whose agreed bounds are above 0.
+
+    Raises:
+        UsageError: they are not.
+    """
+    if column.low is None or column.high is None or column.low <= 0:
+        raise UsageError(
+            f"{analysis}: {column.name!r} must be a number with agreed bounds above 0, or it has no logarithm"
+        )
+    return number_of(column, np.log, math.log(column.low), math.log(column.high))
+
+
+def number_of(column: ColumnTerms, function: Any, low: float, high: float) -> Feature:
+    """A function of a column, with its own bounds."""
+    terms = ColumnTerms(name=column.name, type="number", low=low, high=high if high > low else low + 1)
+    return Feature(terms, lambda columns: function(np.asarray(columns[column.name], dtype=np.float64)))
+
+
+def _listed(value: Plain) -> Sequence[Any]:
+    assert isinstance(value, list)
+    return value
