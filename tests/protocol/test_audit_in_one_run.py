@@ -139,11 +139,11 @@ def test_a_training_on_shares_shows_less_of_canaries_than_it_claims_and_more_wit
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("epsilon", [0.5, 1.0, 3.0, 5.0])
 def test_so_does_a_training_with_many_canaries(epsilon: float) -> None:
-    on, off, faint = (training(2, 4000, epsilon, 10, 1000, times) for times in (1.0, 0.0, 0.125))
+    on, off, faint = (training(2, 2000, epsilon, 4, 1000, times) for times in (1.0, 0.0, 0.125))
     bounds = [one.epsilon(DELTA) for one in (on, off, faint)]
     print(f"claimed {epsilon}: {bounds[0]:.2f}, with noise off {bounds[1]:.2f}, an eighth {bounds[2]:.2f}")
-    assert 0.1 * epsilon < bounds[0] < epsilon < bounds[1]
-    assert bounds[2] > epsilon or epsilon > 3
+    assert bounds[0] < epsilon < min(bounds[1:])
+    assert bounds[0] > 0 or epsilon < 3  # so little shows of so few
 
 
 def released(s: Session, included: np.ndarray, noise: Noise, parameters: Parameters) -> np.ndarray:
