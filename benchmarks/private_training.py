@@ -1,13 +1,15 @@
 """Ways to a private logistic regression, at equal (ε, δ): which tells unseen rows best.
 
-    python benchmarks/private_training.py             prints the table of docs/private-training.md
-    python benchmarks/private_training.py --shares    adds runs on shares, two parties as threads
-    python benchmarks/private_training.py --write     writes it there
+    python benchmarks/private_training.py                    prints the table of docs/private-training.md
+    python benchmarks/private_training.py --shares           adds Opacus, and two parties as threads
+    python benchmarks/private_training.py --write            writes it there
+    python benchmarks/private_training.py --plot curve.svg   draws accuracy against ε: on shares, by Opacus,
+                                                             without privacy; alone it measures only these
 
 The ways are compared in plain, with noise from numpy (which is good enough to compare accuracies, and for
 nothing else). Each stands at its best over a grid of its own settings: the choice is not paid for, in any
 of them. Features are scaled to [-1, 1] by bounds a twentieth wider than the data; δ is 1e-5; a third of the
-rows is unseen; accuracies are means over `SEEDS` runs.
+rows is unseen; accuracies are means over `SEEDS` runs, of Opacus and on shares over `RUNS`.
 """
 
 from __future__ import annotations
@@ -16,7 +18,10 @@ import argparse
 import itertools
 import math
 import threading
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +30,14 @@ from sklearn.datasets import load_breast_cancer, load_digits, make_classificatio
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
 
-from mpcpriv.privacy.accounting import gaussian_multiplier, training_multiplier
+from mpcpriv.privacy import accounting
+from mpcpriv.privacy.accounting import gaussian_multiplier
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "private-training.md"
-EPSILONS, DELTA, SEEDS = (0.5, 1.0, 3.0), 1e-5, 10
+EPSILONS, DELTA, SEEDS, RUNS = (0.5, 1.0, 3.0, 8.0), 1e-5, 10, 5
 MARK = "<!-- benchmarks/private_training.py -->"
+SHARES, OPACUS = "on shares", "Opacus"
+training_multiplier = cache(accounting.training_multiplier)
 Way = Callable[[np.ndarray, np.ndarray, float], Iterator[Callable[[np.random.Generator], np.ndarray]]]
 
 
@@ -163,8 +171,9 @@ def on_shares(x: np.ndarray, y: np.ndarray, epsilon: float) -> np.ndarray:
 
     hub, found = MemoryHub(["alice", "bob", "dealer"]), {}
     parameters = Parameters(target="target")
-    composition = ANALYSIS.composition(parameters, len(x))
-    noise = composition.noise(composition.multiplier(epsilon, DELTA), 2, 1)
+    composition = ANALYSIS.composition(parameters)
+    multiplier = training_multiplier(epsilon, DELTA, composition.rate, composition.steps)
+    noise = composition.noise(multiplier, 2, 1)
 
     def party(rank: int) -> None:
         session = mpcpriv.engine.join(hub.endpoints[rank])
@@ -187,13 +196,63 @@ def on_shares(x: np.ndarray, y: np.ndarray, epsilon: float) -> np.ndarray:
     return weights
 
 
-def measured(shares: bool) -> str:
-    """The table, in Markdown."""
-    names = [*WAYS, *(["on shares"] if shares else [])]
-    lines = [
-        f"| table (rows, features) | ε | no privacy | {' | '.join(names)} |",
-        "| --- | --- | --- |" + " --- |" * len(names),
-    ]
+@cache
+def opacus_multiplier(epsilon: float) -> float:
+    from opacus.accountants.utils import get_noise_multiplier
+
+    found: float = get_noise_multiplier(
+        target_epsilon=epsilon, target_delta=DELTA, sample_rate=0.1, epochs=10, accountant="rdp"
+    )
+    return found
+
+
+def opacus(x: np.ndarray, y: np.ndarray, epsilon: float, learning: float) -> np.ndarray:
+    """Opacus on the pooled rows: 100 steps on samples of a tenth."""
+    import torch
+    from opacus import PrivacyEngine
+
+    rows = torch.utils.data.TensorDataset(torch.from_numpy(x).float(), torch.from_numpy(y).float())
+    plain = torch.nn.Linear(x.shape[1], 1)
+    model, optimizer, loader = PrivacyEngine(accountant="rdp").make_private(
+        module=plain,
+        optimizer=torch.optim.SGD(plain.parameters(), lr=learning),
+        data_loader=torch.utils.data.DataLoader(rows, batch_size=math.ceil(len(x) / 10)),
+        noise_multiplier=opacus_multiplier(epsilon),
+        max_grad_norm=1.0,
+    )
+    for _ in range(10):
+        for one, told in loader:
+            optimizer.zero_grad()
+            torch.nn.functional.binary_cross_entropy_with_logits(model(one).flatten(), told).backward()
+            optimizer.step()
+    weights: np.ndarray = torch.cat([one.detach().flatten() for one in plain.parameters()]).numpy()
+    return weights
+
+
+@dataclass(frozen=True)
+class Point:
+    """What was measured of one table at one ε.
+
+    Attributes:
+        table: its title, rows and features.
+        exact: the accuracy without privacy.
+        found: by way, the accuracies of single runs.
+    """
+
+    table: str
+    epsilon: float
+    exact: float
+    found: Mapping[str, list[float]]
+
+
+def measured(ways: Mapping[str, Way], real: bool) -> list[Point]:
+    """Every table at every ε.
+
+    Args:
+        ways: in plain.
+        real: whether Opacus and the analysis on shares are measured, too.
+    """
+    points = []
     for title, (x, y) in tables().items():
         seen, unseen, told, asked = train_test_split(x, y, test_size=1 / 3, random_state=0, stratify=y)
         low, high = seen.min(0), seen.max(0)
@@ -206,31 +265,91 @@ def measured(shares: bool) -> str:
 
         best = LogisticRegression(C=10, max_iter=9999).fit(seen, told).score(unseen, asked)
         for epsilon in EPSILONS:
-            cells = [
-                max(
-                    float(np.mean([accuracy(train(np.random.default_rng(seed))) for seed in range(SEEDS)]))
-                    for train in way(one, told, epsilon)
+            found = {
+                name: max(
+                    (
+                        [accuracy(train(np.random.default_rng(seed))) for seed in range(SEEDS)]
+                        for train in way(one, told, epsilon)
+                    ),
+                    key=np.mean,
                 )
-                for way in WAYS.values()
-            ]
-            if shares:
-                cells.append(float(np.mean([accuracy(on_shares(seen, told, epsilon)) for _ in range(4)])))
-            figures = " | ".join(f"{cell:.3f}" for cell in cells)
-            lines.append(f"| {title} ({len(one)}, {seen.shape[1]}) | {epsilon:g} | {best:.3f} | {figures} |")
-            print(lines[-1], flush=True)
-    return "\n".join(lines)
+                for name, way in ways.items()
+            }
+            if real:
+                found[OPACUS] = max(
+                    (
+                        [accuracy(opacus(seen, told, epsilon, learning)) for _ in range(RUNS)]
+                        for learning in (1.0, 4.0)
+                    ),
+                    key=np.mean,
+                )
+                found[SHARES] = [accuracy(on_shares(seen, told, epsilon)) for _ in range(RUNS)]
+            points.append(Point(f"{title} ({len(one)}, {seen.shape[1]})", epsilon, best, found))
+            print(line(points[-1]), flush=True)
+    return points
+
+
+def line(point: Point) -> str:
+    """Of the table, in Markdown."""
+    figures = " | ".join(f"{np.mean(one):.3f}" for one in point.found.values())
+    return f"| {point.table} | {point.epsilon:g} | {point.exact:.3f} | {figures} |"
+
+
+def markdown(points: Sequence[Point]) -> str:
+    """The table."""
+    names = list(points[0].found)
+    head = [
+        f"| table (rows, features) | ε | no privacy | {' | '.join(names)} |",
+        "| --- | --- | --- |" + " --- |" * len(names),
+    ]
+    return "\n".join([*head, *map(line, points)])
+
+
+def draw(points: Sequence[Point], path: Path) -> None:
+    """Accuracy against ε, one panel for each table; bands are one standard deviation of a single run."""
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    titles = list(dict.fromkeys(one.table for one in points))
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "mpcpriv"}):
+        figure = Figure(figsize=(8, 6), layout="constrained")
+        panels = figure.subplots(-(-len(titles) // 2), 2, squeeze=False).flatten()
+        for axes, title in zip(panels, titles, strict=False):
+            own = [one for one in points if one.table == title]
+            epsilons = [one.epsilon for one in own]
+            axes.axhline(own[0].exact, color="black", linestyle="--", label="no privacy")
+            # Colours that are told apart by those who do not see red and green (Okabe and Ito).
+            for name, colour, marker in ((OPACUS, "#d55e00", "s"), (SHARES, "#0072b2", "o")):
+                means = np.array([np.mean(one.found[name]) for one in own])
+                spreads = np.array([np.std(one.found[name], ddof=1) for one in own])
+                axes.plot(epsilons, means, color=colour, marker=marker, label=name)
+                axes.fill_between(epsilons, means - spreads, means + spreads, color=colour, alpha=0.2)
+            axes.set(title=title, xlabel="ε", ylabel="accuracy on unseen rows", xscale="log")
+            low, high = axes.get_ylim()
+            axes.set_ylim(low - 0.02, high + 0.02)
+            axes.set_xticks(epsilons, [f"{one:g}" for one in epsilons])
+            axes.minorticks_off()
+        for axes in panels[len(titles) :]:
+            axes.remove()
+        panels[0].legend(loc="lower right")
+        figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
 
 
 if __name__ == "__main__":
+    warnings.simplefilter("ignore")  # Opacus warns of its own dependencies
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--shares", action="store_true", help="runs the analysis on shares, too")
+    parser.add_argument("--shares", action="store_true", help="runs Opacus, and the analysis on shares, too")
     parser.add_argument("--write", action="store_true", help=f"writes the table to {PAGE.name}")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draws accuracy against ε")
     chosen = parser.parse_args()
-    table = measured(chosen.shares or chosen.write)
+    whole = chosen.shares or chosen.write
+    everything = measured(WAYS if whole or not chosen.plot else {}, bool(whole or chosen.plot))
+    if chosen.plot:
+        draw(everything, chosen.plot)
     if chosen.write:
         before, _, after = PAGE.read_text(encoding="utf-8").split(MARK)
-        PAGE.write_text(f"{before}{MARK}\n{table}\n{MARK}{after}", encoding="utf-8")
+        PAGE.write_text(f"{before}{MARK}\n{markdown(everything)}\n{MARK}{after}", encoding="utf-8")
     else:
-        print(table)
+        print(markdown(everything))

@@ -14,6 +14,8 @@ It serves one owner alone as well, who releases something of his own rows to any
     privacy.noisy_max(scores, sensitivity, epsilon)            the best of several candidates
     privacy.exponential(scores, sensitivity, epsilon)          the same by the exponential mechanism
 
+and whoever wants to know whether a release keeps what it promises: `canaries.py`, an audit in one run.
+
 Two data sets are neighbours when one has one row more; a row is what is protected. Each call spends its ε;
 the losses of several add up: `(one.loss + other.loss).epsilon(delta)`.
 """
@@ -26,6 +28,7 @@ from typing import TYPE_CHECKING
 from mpcpriv.privacy.loss import Allowance, Loss
 
 if TYPE_CHECKING:
+    from mpcpriv.privacy.canaries import Guesses, guess, toss
     from mpcpriv.privacy.counts import histogram, stable_histogram
     from mpcpriv.privacy.released import NoisyChoice, NoisyHistogram, NoisyVector
     from mpcpriv.privacy.selection import exponential, noisy_max
@@ -33,29 +36,35 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Allowance",
+    "Guesses",
     "Loss",
     "NoisyChoice",
     "NoisyHistogram",
     "NoisyVector",
     "exponential",
     "gaussian",
+    "guess",
     "histogram",
     "laplace",
     "noisy_max",
     "stable_histogram",
+    "toss",
 ]
 
 # Where what needs numpy is; it is loaded on first use.
 _MODULES = {
+    "Guesses": "canaries",
     "NoisyChoice": "released",
     "NoisyHistogram": "released",
     "NoisyVector": "released",
     "exponential": "selection",
     "gaussian": "vectors",
+    "guess": "canaries",
     "histogram": "counts",
     "laplace": "vectors",
     "noisy_max": "selection",
     "stable_histogram": "counts",
+    "toss": "canaries",
 }
 
 
