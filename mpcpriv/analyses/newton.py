@@ -2,10 +2,10 @@
 
 Coefficients, gradients and Hessians stay secret on the way. Where fixed point loses digits, and what is done:
 
-- Columns are standardised, and Gram matrices held as if there were about `_ROWS` rows, whatever there are: then
-  they and their inverse both keep their digits.
-- The inverse is followed by Schulz's iteration (G. Schulz, ZAMM 13, 1933), and need not be exact: the gradient
-  is, and it decides where the steps end. Sums over rows are truncated once, after the sum.
+- Columns are standardised, and Gram matrices held as if there were about `_ROWS` rows, whatever there are:
+  then they and their inverse both keep their digits.
+- The inverse is followed by Schulz's iteration (G. Schulz, ZAMM 13, 1933), and need not be exact: the
+  gradient is, and it decides where the steps end. Sums over rows are truncated once, after the sum.
 - Coefficients lie on the grid of 2^-16, at which the gradient is exact. The last change, which is small, is
   added on a grid that is `scale_of` times as fine.
 - What else rounding does to a row has no bias, and is many times less than what is random in the row. The
@@ -17,40 +17,47 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import Any, Final, Protocol
 
 from mpcpriv.errors import UsageError
 
-if TYPE_CHECKING:
-    from mpcpriv.engine.tensor import SharedTensor
+Vector = Any
+"""A shared tensor; in a test, one of float64."""
 
+_AT_ONCE: Final = 1 << 18
 _ROWS: Final = 27
 _INVERTING: Final = 18
-"""Iterations for the first inverse: each doubles the part of the least eigenvalue, of the trace 2^-18 at first."""
+"""Iterations for the first inverse: each doubles an eigenvalue's part, 2^-18 of the trace at first."""
 _LATER: Final = 5
 """Iterations for the inverse of a Hessian that is close to the one before."""
 _SHORT: Final = 1.5
-"""The inverse times the Hessian starts with eigenvalues of at most this. From 2 on, Schulz's iteration diverges."""
+"""The inverse times the Hessian has eigenvalues of at most this first; the iteration diverges from 2 on."""
 _LIMIT: Final = 256.0
 """Of the coefficients of standardised columns: no predictor leaves the ring."""
 _MOST_BITS: Final = 12
 """Of `scale_of`: a coefficient at the limit, with it, still has products in the ring."""
 
 _NEAR: Final = 4e-4
-"""How much further the last step could lower the objective, twice, for it to have settled: 0.02 standard errors
-in any direction. Newton's next would be about their square."""
+"""Twice what the last step could lower the objective by, for it to have settled: it moved nothing by more
+than 0.02 standard errors, and Newton's next would by about their square."""
 _FLAT: Final = 1e-3
 """Neither has one settled that left a gradient of more than this per row: it would be far away."""
 _INVERSE: Final = 0.02
 """Nor one whose inverse, times the Hessian, is further from one than this (the sum of squares)."""
+
 
 def _unit(rows: int) -> float:
     return float(2.0 ** round(math.log2(rows / _ROWS)))
 
 
 def scale_of(rows: int) -> float:
-    """What a coefficient is multiplied by in the end: about 300 over its standard error, where there is room."""
+    """What a coefficient is multiplied by in the end: 300 over its standard error, where there is room."""
     return float(2.0 ** min(max(6 + round(math.log2(_unit(rows)) / 2), 0), _MOST_BITS))
+
+
+def parts_of(rows: int) -> float:
+    """What the information is multiplied by: products of each row are truncated before they are summed."""
+    return float(2.0 ** min(max(25 - math.ceil(math.log2(rows)), 0), 8))
 
 
 Steps = Callable[[int, str], Iterator[int]]
@@ -67,24 +74,24 @@ class Point:
         information: (n,) or a number: the expectation of the second derivative.
     """
 
-    slope: SharedTensor
-    curvature: SharedTensor
-    information: SharedTensor | float
+    slope: Vector
+    curvature: Vector
+    information: Vector
 
 
 class Model(Protocol):
     """What a row contributes."""
 
-    def start(self, offset: SharedTensor | float) -> tuple[SharedTensor, SharedTensor | float]:
+    def start(self, offset: Vector) -> tuple[Vector, Vector]:
         """Slopes and curvatures, (n,), with coefficients of 0, of the parabola whose minimum is the start."""
 
-    def at(self, predictor: SharedTensor) -> Point:
+    def at(self, predictor: Vector) -> Point:
         """At a predictor (n,)."""
 
-    def outside(self, predictor: SharedTensor) -> SharedTensor | float:
+    def outside(self, predictor: Vector) -> Vector:
         """Of how many rows the predictor has left what `at` can be computed for: a scalar."""
 
-    def dispersion(self, point: Point, weights: SharedTensor | None, degrees: int) -> SharedTensor | float:
+    def dispersion(self, point: Point, weights: Vector | None, degrees: int) -> Vector:
         """Of a residual the variance, by the variance function: a scalar."""
 
 
@@ -99,28 +106,35 @@ class Fit:
         converged: (1,), 1 or 0.
     """
 
-    coefficients: SharedTensor
-    predictor: SharedTensor
+    coefficients: Vector
+    predictor: Vector
     point: Point
-    dispersion: SharedTensor | float
-    converged: SharedTensor
+    dispersion: Vector
+    converged: Vector
 
 
-def exponential(x: SharedTensor) -> SharedTensor:
+def exponential(x: Vector) -> Vector:
     """e^x of x up to 14."""
     import torch
 
-    return torch.exp(x) if isinstance(x, torch.Tensor) else x.fine_exp()
+    return torch.exp(x) if isinstance(x, torch.Tensor) else _in_parts(x, lambda part: part.fine_exp())
 
 
-def sigmoid(x: SharedTensor) -> SharedTensor:
+def sigmoid(x: Vector) -> Vector:
     """1 / (1 + e^-x)."""
     import torch
 
-    return torch.sigmoid(x) if isinstance(x, torch.Tensor) else x.fine_sigmoid()
+    return torch.sigmoid(x) if isinstance(x, torch.Tensor) else _in_parts(x, lambda part: part.fine_sigmoid())
 
 
-def free(x: SharedTensor) -> SharedTensor:
+def _in_parts(x: Vector, function: Callable[[Vector], Vector]) -> Vector:
+    """A function of (n,), of as many elements at once as the dealer deals thresholds for."""
+    import torch
+
+    return torch.cat([function(part) for part in x.split(_AT_ONCE)]) if len(x) > _AT_ONCE else function(x)
+
+
+def free(x: Vector) -> Vector:
     """Forgets the bounds of a tensor.
 
     Interval arithmetic multiplies ends that never meet, and would refuse what follows. What holds instead: a
@@ -132,15 +146,15 @@ def free(x: SharedTensor) -> SharedTensor:
     return x
 
 
-def standardise(x: SharedTensor) -> tuple[SharedTensor, SharedTensor, SharedTensor, SharedTensor]:
+def standardise(x: Vector) -> tuple[Vector, Vector, Vector, Vector]:
     """Standardises the columns.
 
     Args:
         x: (n, d), columns of standard deviation 0.05 to 4; a constant one becomes 0.
 
     Returns:
-        (n, d + 1), x with mean 0 and variance 1 per column, and a column of ones; the means (d,); one over the
-        standard deviations (d,); the variances (d,).
+        (n, d + 1), x with mean 0 and variance 1 per column, and a column of ones; the means (d,); one over
+        the standard deviations (d,); the variances (d,).
     """
     import torch
 
@@ -152,16 +166,16 @@ def standardise(x: SharedTensor) -> tuple[SharedTensor, SharedTensor, SharedTens
     return torch.cat([z, ones(z)], dim=1), mean, per_spread, variance
 
 
-def ones(x: SharedTensor) -> SharedTensor:
+def ones(x: Vector) -> Vector:
     """A column of them beside (n, d)."""
     return x[:, :1] * 0 + 1
 
 
 def minimise(
-    x: SharedTensor,
+    x: Vector,
     model: Model,
-    offset: SharedTensor | float,
-    weights: SharedTensor | None,
+    offset: Vector,
+    weights: Vector | None,
     penalty: float,
     turns: int,
     steps: Steps,
@@ -206,7 +220,7 @@ def minimise(
     slope, curvature = model.start(offset)
     hessian = hessian_of(weighted(curvature))
     gradient: Any = across.matmul(weighted(slope)) / unit
-    # From one over the trace, below the inverse, the iteration stays below it: a step falls short, never beyond.
+    # From one over the trace, below the inverse, the iteration stays below it: a step falls short.
     inverse = improved(one * (hessian * one).sum().reciprocal(), hessian, _INVERTING, "inverting")
     coefficients = inverse.matmul(gradient) * -1
 
@@ -241,9 +255,7 @@ def minimise(
     )
 
 
-def fold(
-    coefficients: SharedTensor, mean: SharedTensor, per_spread: SharedTensor, shift: SharedTensor | float
-) -> SharedTensor:
+def fold(coefficients: Vector, mean: Vector, per_spread: Vector, shift: Vector) -> Vector:
     """The same model, (d + 1,), for columns that are not standardised: means and spreads stay secret.
 
     Args:
@@ -258,16 +270,16 @@ def fold(
 
 
 def information(
-    x: SharedTensor,
-    weights: SharedTensor | None,
+    x: Vector,
+    weights: Vector | None,
     point: Point,
-    variance: SharedTensor,
+    variance: Vector,
     penalty: float,
-) -> SharedTensor:
+) -> Vector:
     """The Fisher information of the coefficients, with the penalty's part: one over their covariance.
 
-    It is opened in the place of its inverse, which the recipients compute in float64: both say the same, and a
-    sum over rows keeps its digits.
+    It is opened in the place of its inverse, which the recipients compute in float64: both say the same, and
+    a sum over rows keeps its digits.
 
     Args:
         x: (n, d), as they were shared.
@@ -277,22 +289,20 @@ def information(
         penalty: of half the sum of the squared coefficients of standardised columns.
 
     Returns:
-        ((d + 1)^2,).
+        ((d + 1)^2,), times `parts_of`.
     """
     import torch
 
-    whole = torch.cat([x, ones(x)], dim=1)
-    kept: Any = point.information
-    if weights is not None:
-        kept = weights * kept
-    across = free(whole).t()
+    whole = free(torch.cat([x, ones(x)], dim=1))
+    part = parts_of(len(x))
+    kept: Any = point.information if weights is None else weights * point.information
+    across = whole.t()
     gram: Any = (
-        across.matmul(whole) * kept
+        across.matmul(whole) * (kept * part)
         if isinstance(kept, float)
-        else across.matmul(whole * free(kept).unsqueeze(1))
+        else across.matmul(whole * free(kept * part).unsqueeze(1))
     )
-    found: Any = gram.flatten()
     if penalty:
-        ridge = torch.cat([variance * penalty, variance[:1] * 0])
-        found = (gram + ridge * torch.eye(len(ridge), dtype=torch.int64)).flatten()
-    return found  # type: ignore[no-any-return]
+        ridge: Any = torch.cat([variance * (penalty * part), variance[:1] * 0])
+        gram = gram + ridge * torch.eye(len(ridge), dtype=torch.int64)
+    return gram.flatten()

@@ -23,6 +23,7 @@ _OWN: Final = {
     "count-by-category": f"{_HOME}.count_by_category:ANALYSIS",
     "covariance": f"{_HOME}.covariance:ANALYSIS",
     "cox-regression": f"{_HOME}.cox_regression:ANALYSIS",
+    "k-means": f"{_HOME}.k_means:ANALYSIS",
     "kaplan-meier": f"{_HOME}.kaplan_meier:ANALYSIS",
     "log-rank": f"{_HOME}.log_rank:ANALYSIS",
     "logistic-regression": f"{_HOME}.logistic_regression:ANALYSIS",

@@ -18,6 +18,7 @@ OURS = [
     "count-by-category",
     "covariance",
     "cox-regression",
+    "k-means",
     "kaplan-meier",
     "log-rank",
     "logistic-regression",

@@ -276,15 +276,17 @@ def _exp_pieces() -> Piecewise:
 
 @cache
 def _fine_exp_pieces() -> Piecewise:
-    """e^(x - m) with 60 fractional bits and e^m with 24: a cubic of 1/4 is 80 times as exact as one of 3/4."""
-    ends = np.concatenate([np.linspace(-12, -6, 9), np.linspace(-6, 6, 49)[1:], np.linspace(6, 14.25, 12)[1:]])
+    """e^(x - m) with 60 fractional bits and e^m with 24: over 1/4 a cubic is 80x as exact as over 3/4."""
+    ends = np.concatenate(
+        [np.linspace(-12, -6, 9), np.linspace(-6, 6, 49)[1:], np.linspace(6, 14.25, 12)[1:]]
+    )
     edges = [round(e * 2**FRACTIONAL_BITS) for e in ends]
     mantissa, factor = [], []
     for low, high in itertools.pairwise(edges):
         middle, half = (low + high) // 2, (high - low) / 2 / 2**FRACTIONAL_BITS
         mantissa.append(polynomial(fit(np.exp, -half, half, 3), middle, _BITS))
         factor.append([round(np.exp(middle / 2**FRACTIONAL_BITS) * 2**24)])
-    top = polynomial([float(np.exp(half))], 0, _BITS)
+    top = polynomial([math.exp((ends[-1] - ends[-2]) / 2)], 0, _BITS)
     zero: Polynomial = [0]
     return Piecewise.of(edges, [zero, *mantissa, top], [zero, *factor, factor[-1]])
 
