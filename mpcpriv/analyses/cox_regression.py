@@ -109,7 +109,8 @@ class Hazards:
 
     def hazard(self, predictor: SharedTensor) -> SharedTensor:
         """e^predictor, (n,)."""
-        return free(exponential(predictor.clamp(-2 * _HIGHEST, self.highest)))
+        found: SharedTensor = free(exponential(predictor.clamp(-2 * _HIGHEST, self.highest)))
+        return found
 
     def means(self, x: SharedTensor, hazard: SharedTensor) -> SharedTensor:
         """Of columns (n, d), the means (d, T) over who is at risk, weighted with their hazards."""

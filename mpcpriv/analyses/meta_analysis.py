@@ -156,12 +156,12 @@ parameters = { effect = "effect", standard_error = "error" }
         between: Any = (more * _ROOT / spread).clamp(0, _FARTHEST)
         random: Any = weights / (small * between + 1)
         random_level: Any = random.mean()
-        found = {
-            "sums": torch.stack(
-                [level, fixed, apart, squares, random_level, _mean(random, y, random_level, rows)]
-            )
-        }
-        return {**found, "effects": y, "roots": root} if parameters.show_studies else found
+        pooled = _mean(random, y, random_level, rows)
+        sums: Any = torch.stack([level, fixed, apart, squares, random_level, pooled])
+        found: dict[str, Any] = {"sums": sums}
+        if parameters.show_studies:
+            found |= {"effects": y, "roots": root}
+        return found
 
     def read(self, asked: Asked, opened: Opened) -> Answer:
         """See `Computed.read`."""

@@ -28,6 +28,7 @@ _OWN: Final = {
     "cox-regression": f"{_HOME}.cox_regression:ANALYSIS",
     "fisher-exact": f"{_HOME}.fisher_exact:ANALYSIS",
     "gamma-regression": f"{_HOME}.gamma_regression:ANALYSIS",
+    "k-means": f"{_HOME}.k_means:ANALYSIS",
     "kaplan-meier": f"{_HOME}.kaplan_meier:ANALYSIS",
     "log-rank": f"{_HOME}.log_rank:ANALYSIS",
     "logistic-regression": f"{_HOME}.logistic_regression:ANALYSIS",

@@ -23,6 +23,7 @@ OURS = [
     "cox-regression",
     "fisher-exact",
     "gamma-regression",
+    "k-means",
     "kaplan-meier",
     "log-rank",
     "logistic-regression",
