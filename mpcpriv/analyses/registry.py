@@ -26,10 +26,13 @@ _OWN: Final = {
     "count-by-category": f"{_HOME}.count_by_category:ANALYSIS",
     "covariance": f"{_HOME}.covariance:ANALYSIS",
     "fisher-exact": f"{_HOME}.fisher_exact:ANALYSIS",
+    "kolmogorov-smirnov": f"{_HOME}.kolmogorov_smirnov:ANALYSIS",
     "logistic-regression": f"{_HOME}.logistic_regression:ANALYSIS",
+    "mann-whitney": f"{_HOME}.mann_whitney:ANALYSIS",
     "most-frequent-category": f"{_HOME}.most_frequent_category:ANALYSIS",
     "private-logistic-regression": f"{_HOME}.private_logistic_regression:ANALYSIS",
     "t-test": f"{_HOME}.t_test:ANALYSIS",
+    "wilcoxon": f"{_HOME}.wilcoxon:ANALYSIS",
 }
 
 

@@ -21,10 +21,13 @@ OURS = [
     "count-by-category",
     "covariance",
     "fisher-exact",
+    "kolmogorov-smirnov",
     "logistic-regression",
+    "mann-whitney",
     "most-frequent-category",
     "private-logistic-regression",
     "t-test",
+    "wilcoxon",
 ]
 
 CODE = """
