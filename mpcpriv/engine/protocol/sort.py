@@ -168,7 +168,7 @@ def _compared(session: Session, keys: torch.Tensor, one: np.ndarray, other: np.n
             "order of shuffled keys", below(session, difference, [0])[..., 0], list(range(session.size))
         )
         assert opened is not None
-        results.append(opened.numpy().astype(bool))
+        results.append(session.order_seen(opened.numpy().astype(bool), one[chosen], other[chosen]))
     return np.concatenate(results)
 
 
