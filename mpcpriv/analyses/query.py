@@ -138,6 +138,10 @@ class Query:
 
     def sensitivity(self) -> Sensitivity:
         """The largest norms of what one row contributes; where one is chosen, how far one sum can move."""
+        return self._sensitivity
+
+    @cached_property
+    def _sensitivity(self) -> Sensitivity:
         groups = self._largest
         l1, linf = max(map(sum, groups)), max(map(max, groups))
         l2_squared = max(sum(one * one for one in group) for group in groups)

@@ -30,14 +30,17 @@ _OWN: Final = {
     "gamma-regression": f"{_HOME}.gamma_regression:ANALYSIS",
     "k-means": f"{_HOME}.k_means:ANALYSIS",
     "kaplan-meier": f"{_HOME}.kaplan_meier:ANALYSIS",
+    "kolmogorov-smirnov": f"{_HOME}.kolmogorov_smirnov:ANALYSIS",
     "log-rank": f"{_HOME}.log_rank:ANALYSIS",
     "logistic-regression": f"{_HOME}.logistic_regression:ANALYSIS",
+    "mann-whitney": f"{_HOME}.mann_whitney:ANALYSIS",
     "meta-analysis": f"{_HOME}.meta_analysis:ANALYSIS",
     "most-frequent-category": f"{_HOME}.most_frequent_category:ANALYSIS",
     "negative-binomial-regression": f"{_HOME}.negative_binomial_regression:ANALYSIS",
     "poisson-regression": f"{_HOME}.poisson_regression:ANALYSIS",
     "private-logistic-regression": f"{_HOME}.private_logistic_regression:ANALYSIS",
     "t-test": f"{_HOME}.t_test:ANALYSIS",
+    "wilcoxon": f"{_HOME}.wilcoxon:ANALYSIS",
 }
 
 

@@ -4,8 +4,9 @@ The noise of a release is of a public size, so that it can be drawn again as oft
 drawn as the hypothesis has them, noise is added to their sums, and a statistic is computed of these as of
 those that were released (C. Ferrando, S. Wang and D. Sheldon, "Parametric Bootstrap for Differentially
 Private Confidence Intervals", AISTATS 2022; for tables M. Gaboardi, H. Lim, R. Rogers and S. Vadhan,
-"Differentially Private Chi-Squared Hypothesis Testing", ICML 2016, section 4). The draws follow from a fixed
-seed: all recipients read the same answer.
+"Differentially Private Chi-Squared Hypothesis Testing", ICML 2016, section 4). Noise is drawn as
+normal with the variance of that of the release; that of discrete Laplace has somewhat longer tails. The draws
+follow from a fixed seed: all recipients read the same answer.
 """
 
 from __future__ import annotations

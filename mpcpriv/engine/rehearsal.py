@@ -118,6 +118,14 @@ class Rehearsal(Session):
         opened = super().open_to(operation, share, recipients, group)
         return None if opened is None else torch.zeros_like(opened)
 
+    def order_seen(self, below: np.ndarray, one: np.ndarray, other: np.ndarray) -> np.ndarray:
+        # As if they had been shuffled: what a sort costs depends on the order, and zeros have its worst.
+        del below
+        # However many are drawn, the first are the same: it is one order in all rounds.
+        shuffled = np.random.default_rng(0).random(1 + max(one.max(initial=0), other.max(initial=0)))
+        result: np.ndarray = shuffled[one] < shuffled[other]
+        return result
+
     def _steps(self, turns: int, name: str) -> Iterator[int]:
         del name
         self.note(f"steps {turns}")

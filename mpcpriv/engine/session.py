@@ -228,6 +228,13 @@ class Session:
             slot.combine_(total, piece)
         return total
 
+    def order_seen(self, below: np.ndarray, one: np.ndarray, other: np.ndarray) -> np.ndarray:
+        """What was opened of comparing shuffled values at places `one` with those at `other`; overridden
+        where all values are zero, which a shuffle leaves in order.
+        """
+        del one, other
+        return below
+
     def exchange(
         self,
         operation: str,

@@ -12,7 +12,7 @@ from scipy import stats
 
 from mpcpriv.engine.prg import Prg
 from mpcpriv.engine.protocol.shuffle import placed, shuffle
-from mpcpriv.engine.protocol.sort import SHORT, order
+from mpcpriv.engine.protocol.sort import SHORT, order, order_with
 from mpcpriv.engine.session import Session
 from tests.protocol.parties import Sight, run
 from tests.protocol.uniformity import LEAST, byte_counts, p_uniform
@@ -78,6 +78,22 @@ def test_wanted_ranks_of_a_long_line(ranks: list[int]) -> None:
     # What is not wanted is there all the same, somewhere.
     assert torch.equal(x.gather(1, places), found)
     assert torch.equal(places.sort(dim=-1).values, torch.arange(1000).expand(2, -1))
+
+
+@pytest.mark.parametrize("n", [2, 3])
+@pytest.mark.parametrize("length", [1, SHORT, 200])
+def test_rows_go_with_their_values(n: int, length: int) -> None:
+    x = Prg(bytes(16)).stream(5).tensor((2, length)) % 9
+    rows = Prg(bytes(16)).stream(6).tensor((2, length, 3))
+
+    def program(session: Session) -> list[torch.Tensor]:
+        found = order_with(session, shared(session, x), shared(session, rows))
+        return [opened(session, one) for one in found]
+
+    values, beside = run(n, program)[0]
+    expected, where = x.sort(dim=-1, stable=True)
+    assert torch.equal(values, expected)
+    assert torch.equal(beside, rows.gather(1, where.unsqueeze(-1).expand(-1, -1, 3)))
 
 
 def test_ten_thousand_values() -> None:

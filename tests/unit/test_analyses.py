@@ -25,14 +25,17 @@ OURS = [
     "gamma-regression",
     "k-means",
     "kaplan-meier",
+    "kolmogorov-smirnov",
     "log-rank",
     "logistic-regression",
+    "mann-whitney",
     "meta-analysis",
     "most-frequent-category",
     "negative-binomial-regression",
     "poisson-regression",
     "private-logistic-regression",
     "t-test",
+    "wilcoxon",
 ]
 
 CODE = """

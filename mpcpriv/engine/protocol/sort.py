@@ -42,30 +42,44 @@ def order(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Shares of each line in ascending order, and of the places (integers) where its values stood.
 
+    See `order_with`.
+    """
+    numbers = torch.arange(x.shape[1]).expand(*x.shape) * int(session.rank == 0)
+    values, rows = order_with(session, x, numbers.unsqueeze(-1), ranks)
+    return values, rows[..., 0]
+
+
+def order_with(
+    session: Session, x: torch.Tensor, rows: torch.Tensor, ranks: Sequence[int] | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Shares of each line in ascending order, and of rows that go with its values, in the same order.
+
     Of equal values the first comes first. In lines longer than `SHORT`, of length n, values from
     2^(61 - b) in magnitude on count as equal to it, b being the bit length of n - 1.
 
     Args:
         x: shares of ring elements in [-2^61, 2^61), (lines, length).
+        rows: shares of ring elements, (lines, length, columns).
         ranks: of what ranks the values are wanted; elsewhere any others stand. All by default.
     """
     lines, length = x.shape
     numbers = torch.arange(length).expand(lines, length) * int(session.rank == 0)
     if x.numel() == 0 or length == 1:
-        return x, numbers
+        return x, rows
+    rows = torch.cat([x.unsqueeze(-1), rows], -1)
     if length <= SHORT:
-        rows = placed(session, _ranks(session, x), torch.stack([x, numbers], -1))
-        return rows[..., 0], rows[..., 1]
+        rows = placed(session, _ranks(session, x), rows)
+        return rows[..., 0], rows[..., 1:]
     bits = (length - 1).bit_length()
     most = 1 << (61 - bits)
     near = Piecewise.of([1 - most, most], [[-most], [0, 1], [most - 1]])
     key = (evaluate(session, near, x)[0] << bits) + numbers
-    rows = _known_to_parties(session, shuffle(session, torch.stack([key, x, numbers], -1)))
+    rows = _known_to_parties(session, shuffle(session, torch.cat([key.unsqueeze(-1), rows], -1)))
     wanted = np.zeros(length, dtype=bool)
     wanted[list(range(length) if ranks is None else ranks)] = True
     found = _in_the_open(session, rows[..., 0].contiguous(), wanted)
     rows = arranged(rows, torch.from_numpy(found))
-    return rows[..., 1], rows[..., 2]
+    return rows[..., 1], rows[..., 2:]
 
 
 def _known_to_parties(session: Session, rows: torch.Tensor) -> torch.Tensor:
@@ -154,7 +168,7 @@ def _compared(session: Session, keys: torch.Tensor, one: np.ndarray, other: np.n
             "order of shuffled keys", below(session, difference, [0])[..., 0], list(range(session.size))
         )
         assert opened is not None
-        results.append(opened.numpy().astype(bool))
+        results.append(session.order_seen(opened.numpy().astype(bool), one[chosen], other[chosen]))
     return np.concatenate(results)
 
 

@@ -41,6 +41,17 @@ class Ordering(Comparison):
         """As `torch.argsort`: the places, as numbers; always stable."""
         return self.detach().sort(dim, descending, stable)[1]
 
+    def sort_with(self, rows: Any) -> tuple[Any, Any]:
+        """A line in ascending order, and rows that go with its values in the same order; stable.
+
+        Args:
+            rows: encrypted, (length, columns).
+        """
+        values, sorted_rows = sort.order_with(
+            session.current(), self.share.reshape(1, -1), rows.share.unsqueeze(0)
+        )
+        return self.of(values[0], self.bits), self.of(sorted_rows[0], rows.bits)
+
     def topk(self, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> tuple[Any, Any]:
         """As `torch.topk`: the k largest or smallest values, in order, and their places as numbers."""
         del sorted
