@@ -1,0 +1,128 @@
+"""Every job file of examples/jobs, through real daemons on real tables."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from mpcpriv import analyses
+from mpcpriv.client.connection import Connection, Handle, connect
+from mpcpriv.documents import parse_toml
+from mpcpriv.errors import DaemonError, MpcprivError
+from mpcpriv.party.config import FILE
+from tests.integration import warm
+
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "examples" / "jobs"
+AT_ONCE = 2
+PATIENCE = 300.0
+
+
+def script() -> ModuleType:
+    """`examples/jobs/run.py`."""
+    spec = importlib.util.spec_from_file_location("examples_jobs_run", FOLDER / "run.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+RUN = script()
+FILES: list[Path] = RUN.files()
+
+
+@contextmanager
+def daemons(folder: Path, names: Sequence[str]) -> Iterator[None]:
+    """The daemons run; their workers start at once (`warm.py`)."""
+    address = str(folder / "workers")
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
+        warm.ADDRESS: address,
+    }
+    commands = {"warm": ["tests.integration.warm", address]}
+    commands |= {
+        name: ["tests.integration.daemon_entry", str(folder / name / FILE), "warm"] for name in names
+    }
+    running = []
+    try:
+        for name, command in commands.items():
+            with (folder / f"{name}.log").open("ab") as log:
+                running.append(
+                    subprocess.Popen(
+                        [sys.executable, "-m", *command], cwd=ROOT, env=environment, stdout=log, stderr=log
+                    )
+                )
+        for name in names:
+            answers(folder / name / FILE)
+        while not Path(address).exists():
+            time.sleep(0.1)
+        yield
+    finally:
+        for process in running:
+            process.kill()
+            process.wait()
+
+
+def answers(config: Path) -> None:
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            with connect(config) as daemon:
+                daemon.agreements()
+                return
+        except DaemonError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+
+
+def fault(handle: Handle, path: Path, connections: Mapping[str, Connection]) -> str:
+    """What is wrong with a job that has come back, or nothing."""
+    asked = parse_toml(path.read_bytes(), "job")
+    try:
+        result = handle.result(PATIENCE, show=False)
+    except MpcprivError as error:
+        return str(error)
+    document = handle.document()
+    outputs = analyses.find(asked["analysis"]).outputs(handle.status().job)
+    if set(result) != set(outputs):
+        return f"its answer has {sorted(result)}, and its outputs say {sorted(outputs)}"
+    if ("privacy" in document["statement"]) != ("epsilon" in asked["release"]):
+        return f"asked for {asked['release']}, and the statement says {document['statement']}"
+    for name in set(RUN.OWNERS) - set(asked["release"]["recipients"]):
+        try:
+            connections[name].job(handle.id).document()
+        except MpcprivError:
+            continue
+        return f"{name} is no recipient, and has the result"
+    return ""
+
+
+@pytest.mark.timeout(900)
+def test_every_job_file_gives_its_result(tmp_path: Path) -> None:
+    members = RUN.settle(tmp_path, AT_ONCE)
+    with daemons(tmp_path, members), RUN.connected(tmp_path, members) as connections:
+        handles = {path: RUN.submit(connections, path) for path in FILES}
+        faults = {path.stem: fault(handle, path, connections) for path, handle in handles.items()}
+    assert not {name: found for name, found in faults.items() if found}
+
+
+def test_every_analysis_has_a_job_file_that_says_what_it_is_for() -> None:
+    asked = {path.stem: parse_toml(path.read_bytes(), "job") for path in FILES}
+    for name, job in asked.items():
+        assert name.removesuffix("-private") == job["analysis"] or name.startswith(f"{job['analysis']}-")
+        assert ("epsilon" in job["release"]) == ("private" in name), name
+        assert (FOLDER / f"{name}.toml").read_text().startswith("# ")
+    assert set(analyses.installed()) == {job["analysis"] for job in asked.values()}
