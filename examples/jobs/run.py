@@ -1,7 +1,8 @@
-"""Runs the job files of this folder between four daemons on this machine, on real tables; shows the results.
+"""Runs the job files of this folder between four daemons on this machine, on real tables; shows the reports.
 
     python examples/jobs/run.py                              all of them
     python examples/jobs/run.py count-and-mean covariance    these
+    python examples/jobs/run.py --output reports             and each report as an HTML file there
 
 Alice, Bob and Carol have the tables of `tables.py`; a dealer has none. What they sign permits every analysis
 that is installed here on all of their columns. No sensible owner would: agreements are written analysis by
@@ -183,15 +184,21 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help="of job files, without .toml")
+    parser.add_argument("--output", type=Path, help="a folder for HTML reports")
     chosen = parser.parse_args()
     try:
         paths = files(chosen.names)
+        if chosen.output is not None:
+            chosen.output.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="mpcpriv-jobs-") as name:
             folder = Path(name)
             members = settle(folder)
             with site.daemons(folder, members), connected(folder, members) as connections:
                 for path in paths:
-                    print(submit(connections, path).result())
+                    report = submit(connections, path).result().report
+                    print(f"{report.text()}\n")
+                    if chosen.output is not None:
+                        report.write_html(chosen.output / f"{path.stem}.html")
     except MpcprivError as error:
         sys.exit(f"{error}")
 

@@ -101,6 +101,11 @@ def fault(handle: Handle, path: Path, connections: Mapping[str, Connection]) -> 
         return f"its answer has {sorted(result)}, and its outputs say {sorted(outputs)}"
     if ("privacy" in document["statement"]) != ("epsilon" in asked["release"]):
         return f"asked for {asked['release']}, and the statement says {document['statement']}"
+    report = result.report
+    if set(report.rows) != {one["dataset"] for one in asked["inputs"]}:
+        return f"its report says {dict(report.rows)} rows"
+    if not report.tables or f"<title>{asked['analysis']}" not in report.html():
+        return "its report shows nothing"
     for name in set(RUN.OWNERS) - set(asked["release"]["recipients"]):
         try:
             connections[name].job(handle.id).document()
