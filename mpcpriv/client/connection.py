@@ -77,6 +77,10 @@ class Connection:
     ) -> None:
         self.close()
 
+    def __deepcopy__(self, memo: object) -> Self:
+        """The same one: what holds a connection may be copied, as scikit-learn's `clone` does."""
+        return self
+
     def close(self) -> None:
         """Hangs up; jobs go on."""
         self._control.close()

@@ -11,13 +11,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
+import numpy as np
 import pytest
+from sklearn.linear_model import LogisticRegression as Reference
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from mpcpriv import analyses
 from mpcpriv.client.connection import Connection, Handle, connect
 from mpcpriv.documents import parse_toml
 from mpcpriv.errors import DaemonError, MpcprivError
+from mpcpriv.estimators import LogisticRegression
 from mpcpriv.party.config import FILE
 from tests.integration import warm
 
@@ -115,12 +121,31 @@ def fault(handle: Handle, path: Path, connections: Mapping[str, Connection]) -> 
     return ""
 
 
+def estimator_is_the_pooled_one(connection: Connection) -> None:
+    """A model by `fit`, beside scikit-learn's on everybody's rows in one place."""
+    columns = ["radius", "texture", "malignant"]
+    names = [f"cancer-{region}" for region in ("north", "south", "east")]
+    model: Any = LogisticRegression(
+        connection, agreement="examples", purpose=RUN.PURPOSE, target="malignant", timeout=PATIENCE
+    )
+    model.fit(dict.fromkeys(names, columns))
+    own = {one.name: one for one in RUN.tables.datasets()}
+    pooled = np.array([row for name in names for row in own[name].rows], dtype=object)
+    x, y = pooled[:, :2].astype(float), pooled[:, 3].astype(int)
+    pipeline = make_pipeline(StandardScaler(), Reference()).fit(x, y)
+    assert model.feature_names_in_.tolist() == columns[:2]
+    assert np.abs(model.predict_proba(x) - pipeline.predict_proba(x)).max() < 1e-3
+    assert "malignant" in repr(model)
+    assert "radius" in model.summary()
+
+
 @pytest.mark.timeout(900)
 def test_every_job_file_gives_its_result(tmp_path: Path) -> None:
     members = RUN.settle(tmp_path, AT_ONCE)
     with daemons(tmp_path, members), RUN.connected(tmp_path, members) as connections:
         handles = {path: RUN.submit(connections, path) for path in FILES}
         faults = {path.stem: fault(handle, path, connections) for path, handle in handles.items()}
+        estimator_is_the_pooled_one(connections["alice"])
     assert not {name: found for name, found in faults.items() if found}
 
 
