@@ -8,9 +8,9 @@
     print(model.summary())
 
 Every analysis that is installed has one: `count-and-mean` is `CountAndMean`. Its parameters are those of the
-analysis and of every job. `fit` takes data sets and columns in the place of arrays, submits a job and waits for
-it. What the recipients are told becomes attributes: `rows` is `rows_`. Neither scikit-learn nor a library of
-data frames is needed; where scikit-learn is there, its `clone` and whatever else takes estimators know these.
+analysis and of every job. `fit` takes data sets and columns in the place of arrays, submits a job and waits.
+What the recipients are told becomes attributes: `rows` is `rows_`. Neither scikit-learn nor a library of data
+frames is needed; where scikit-learn is there, its `clone` and whatever else takes estimators know these.
 """
 
 from __future__ import annotations

@@ -32,6 +32,7 @@ from mpcpriv.demo import site
 from mpcpriv.documents import parse_toml, read_file
 from mpcpriv.errors import MpcprivError, UsageError
 from mpcpriv.party.config import FILE, read_party
+from mpcpriv.report.plots import draw
 from mpcpriv.types import DEALER
 
 HERE = Path(__file__).parent
@@ -185,11 +186,13 @@ def main() -> None:
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help="of job files, without .toml")
     parser.add_argument("--output", type=Path, help="a folder for HTML reports")
+    parser.add_argument("--plots", type=Path, help="a folder for the plots, as SVG")
     chosen = parser.parse_args()
     try:
         paths = files(chosen.names)
-        if chosen.output is not None:
-            chosen.output.mkdir(parents=True, exist_ok=True)
+        for made in (chosen.output, chosen.plots):
+            if made is not None:
+                made.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="mpcpriv-jobs-") as name:
             folder = Path(name)
             members = settle(folder)
@@ -199,6 +202,9 @@ def main() -> None:
                     print(f"{report.text()}\n")
                     if chosen.output is not None:
                         report.write_html(chosen.output / f"{path.stem}.html")
+                    if chosen.plots is not None:
+                        for number, plot in enumerate(report.plots, start=1):
+                            (chosen.plots / f"{path.stem}-{number}.svg").write_bytes(draw(plot, "svg"))
     except MpcprivError as error:
         sys.exit(f"{error}")
 

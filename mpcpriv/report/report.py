@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from mpcpriv import analyses
 from mpcpriv.analyses.shown import Shown, Table
@@ -15,6 +15,9 @@ from mpcpriv.job.model import Job
 from mpcpriv.release.result import Result
 from mpcpriv.report import words
 from mpcpriv.report.display import display, tables
+
+_MOST_NAMES: Final = 120
+"""Of the bars, or of the estimates, of one plot."""
 
 
 @dataclass(frozen=True)
@@ -99,8 +102,9 @@ class Report:
 
     @property
     def plots(self) -> list[Shown]:
-        """What is drawn."""
-        return [one for one in self.shown if not isinstance(one, Table)]
+        """What is drawn; with very many names nobody could read it, and the tables have them all."""
+        drawn = [one for one in self.shown if not isinstance(one, Table)]
+        return [one for one in drawn if len(getattr(one, "names", ())) <= _MOST_NAMES]
 
     @property
     def facts(self) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -31,7 +32,7 @@ def report_text(report: Report, width: int = WIDTH) -> str:
         f"{job.version}"
     )
     blocks = [f"{printable(report.title)}\n{asked}", *(table_text(table, width) for table in report.tables)]
-    blocks.append("\n".join(f"- {printable(sentence)}" for sentence in report.privacy))
+    blocks.append("\n".join(_sentence(printable(sentence), width) for sentence in report.privacy))
     return "\n\n".join(blocks)
 
 
@@ -70,6 +71,17 @@ def parts(widths: Sequence[int], most: int) -> Iterator[list[int]]:
         part.append(place)
     if part:
         yield part
+
+
+def _sentence(text: str, width: int) -> str:
+    return textwrap.fill(
+        text,
+        width,
+        initial_indent="- ",
+        subsequent_indent="  ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def _left(column: Sequence[Cell]) -> bool:

@@ -173,6 +173,7 @@ def test_a_table_is_aligned_and_fits() -> None:
 
 def test_text_obeys_nothing_in_it() -> None:
     text = report().text(80)
+    assert max(map(len, text.splitlines())) <= 80
     assert "\x1b" not in text
     assert "\u202e" not in text
     assert "<script>" in text  # it is text
@@ -240,16 +241,18 @@ def test_a_legend_names_every_line() -> None:
 
 
 def test_pdf(monkeypatch: pytest.MonkeyPatch) -> None:
-    names = [f"n{n}" for n in range(200)]
-    tall = Forest("Tall", "x", names, [1] * 200, [0] * 200, [2] * 200)
-    shown = [*default("Much", MUCH), *PLOTS, tall]
+    names = [f"n{n}" for n in range(120)]
+    tall = Forest("Tall", "x", names, [1] * 120, [0] * 120, [2] * 120)
+    taller = Bars("Taller", [*names, "n120"], [1] * 121)
+    shown = [*default("Much", MUCH), *PLOTS, tall, taller]
     monkeypatch.setattr("mpcpriv.report.report.display", lambda *_: shown)
     found = report()
+    assert found.plots == [*PLOTS, tall]
     from mpcpriv.report.pdf import report_pdf
 
     content = report_pdf(found)
     assert content.startswith(b"%PDF-")
-    assert content.count(b"/Subtype /Image") >= len(PLOTS)
+    assert content.count(b"/Subtype /Image") >= len(found.plots)
     digests = {hashlib.sha256(report_pdf(found)).hexdigest(), hashlib.sha256(content).hexdigest()}
     assert len(digests) == 1
 
