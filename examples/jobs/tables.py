@@ -1,6 +1,6 @@
 """The tables of the example jobs: real ones that ship with scikit-learn, statsmodels and lifelines.
 
-Alice, Bob and Carol each hold some rows of three tables (north, south and east), and Alice and Bob different
+Alice, Bob and Carol each hold some rows of four tables (north, south and east), and Alice and Bob different
 columns of the same people in a fourth (left and right). Bounds and categories are what owners would agree on:
 round numbers around what such a column can be.
 """
@@ -16,6 +16,8 @@ from typing import Any
 
 ROWS = (9, 6, 5)
 """How many of 20 rows in a row are Alice's, Bob's, Carol's."""
+_STRIDE = 7
+"""Rows go to the three in this order of turns, so that a short table has some for each."""
 VISITS = 8
 """Of the 20,190 rows of the visits one in so many is used."""
 
@@ -53,11 +55,12 @@ def datasets() -> list[Dataset]:
         ("cancer", "patient", _cancer),
         ("visits", "household-member", _visits),
         ("survival", "person", _survival),
+        ("studies", "firm", _studies),
     ):
         columns, rows = load()
         shares: list[list[Sequence[Any]]] = [[], [], []]
         for place, row in enumerate(rows):
-            turn = place % sum(ROWS)
+            turn = _STRIDE * place % sum(ROWS)
             shares[0 if turn < ROWS[0] else 1 if turn < ROWS[0] + ROWS[1] else 2].append(row)
         for owner, region, own in zip(
             ("alice", "bob", "carol"), ("north", "south", "east"), shares, strict=True
@@ -129,6 +132,21 @@ def _survival() -> tuple[list[dict[str, Any]], list[list[Any]]]:
         number("age", 15, 50, "integer"),
         number("prio", 0, 20, "integer"),  # convictions before
     ], load_rossi()[names].to_numpy().tolist()
+
+
+def _studies() -> tuple[list[dict[str, Any]], list[list[Any]]]:
+    """Of each of 11 firms, what investment depends on its value (Y. Grunfeld, 1958), from statsmodels.
+
+    A firm is a study here: the slope of a regression of its own, and its standard error.
+    """
+    from scipy.stats import linregress
+    from statsmodels.datasets import grunfeld
+
+    table = grunfeld.load_pandas().data
+    fits = [linregress(own["value"], own["invest"]) for _, own in table.groupby("firm")]
+    return [number("effect", -1, 1), number("error", 0.001, 0.5)], [
+        [float(fit.slope), float(fit.stderr)] for fit in fits
+    ]
 
 
 def _person() -> list[Dataset]:
