@@ -130,15 +130,15 @@ def read_file(path: Path, noun: str) -> bytes:
     return data
 
 
-def write_new(path: Path, text: str) -> None:
-    """Writes a file that is not there yet.
+def write_new(path: Path, content: str | bytes) -> None:
+    """Writes a file that is not there yet, text in UTF-8.
 
     Raises:
         UsageError: it is there already, or cannot be written.
     """
     try:
-        with path.open("x", encoding="utf-8") as file:
-            file.write(text)
+        with path.open("xb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
     except FileExistsError:
         raise UsageError(f"{path}: is there already; choose another name or move it away") from None
     except OSError as error:

@@ -196,8 +196,8 @@ _KEY: Final = """\
 """
 
 _ANALYSES: Final = """\
-# ---- Analyses: what may be computed. `code` is the digest that `mpcpriv analyses` prints: what runs at each
-# member is what was agreed, or nothing runs.
+# ---- Analyses: what may be computed. `code` is the digest that `mpcpriv analyses --code` prints: what runs
+# at each member is what was agreed, or nothing runs.
 """
 
 _MEAN: Final = """\

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -11,6 +11,7 @@ from mpcpriv.analyses.analysis import Answer, Asked, Context, Opened
 from mpcpriv.analyses.feature import span
 from mpcpriv.analyses.outline import Outline, together
 from mpcpriv.analyses.query import Noised, Query
+from mpcpriv.analyses.shown import Shown, Table
 from mpcpriv.data.scale import Scale
 from mpcpriv.documents import Document
 from mpcpriv.errors import UsageError
@@ -135,6 +136,19 @@ inputs = [
             }
 
         return Query(-high, high, contributions, read)
+
+    def show(self, answer: Answer) -> Sequence[Shown]:
+        """See `Showing.show`."""
+        told: dict[str, Any] = dict(answer)
+        columns = {
+            "": told["columns"],
+            "mean": told["mean"],
+            "std": np.sqrt(told["variance"]).tolist(),
+            "variance": told["variance"],
+        }
+        if "mean_low" in told:
+            columns |= {"[0.025": told["mean_low"], "0.975]": told["mean_high"], "noise": told["noise"]}
+        return [Table("Means", columns, [f"{told['rows']} rows"])]
 
 
 def _checked(whole: Outline) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -239,32 +240,63 @@ def cancel(job: JobId, why: Why, config: Config = HERE) -> None:
 @commands.command()
 def result(
     job: JobId,
+    as_json: Annotated[bool, typer.Option("--json", help="All that was released, as JSON.")] = False,
     output: Annotated[
         Path | None,
-        typer.Option("--output", help="Write it to this new file, not to the terminal.", show_default=False),
+        typer.Option("--output", help="The JSON, into this new file.", show_default=False),
+    ] = None,
+    csv: Annotated[
+        Path | None,
+        typer.Option("--csv", help="Each table, into a CSV file in this folder.", show_default=False),
+    ] = None,
+    parquet: Annotated[
+        Path | None,
+        typer.Option("--parquet", help="Each table, into a Parquet file in this folder.", show_default=False),
+    ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option("--html", help="The whole report, into this new file.", show_default=False),
+    ] = None,
+    pdf: Annotated[
+        Path | None, typer.Option("--pdf", help="The same as PDF, into this new file.", show_default=False)
     ] = None,
     config: Config = HERE,
 ) -> None:
-    """Fetch the result of a job, as JSON; waits if it still runs.
+    """Fetch the result of a job and show its tables; waits if it still runs.
 
-    mpcpriv job result 3f2a91c0 --output result.json
+        mpcpriv job result 3f2a91c0
+        mpcpriv job result 3f2a91c0 --html report.html --pdf report.pdf --csv tables
+
+    HTML and PDF need the extra `report`: pip install 'mpcpriv[report]'.
     """
     from mpcpriv.client.connection import connect
+    from mpcpriv.documents import write_new
 
     with connect(config) as daemon:
         handle = daemon.job(job)
-        handle.wait()
-        text = json.dumps(handle.document(), indent=2)
-    if output is None:
+        asked = handle.wait().job
+        document = handle.document()
+    text = json.dumps(document, indent=2)
+    if output is not None:
+        write_new(output, f"{text}\n")
+    if as_json:
         typer.echo(text)
+    files = any((csv, parquet, html, pdf))
+    if (as_json or output is not None) and not files:
         return
-    try:
-        with output.open("x", encoding="utf-8") as file:
-            file.write(text + "\n")
-    except OSError as error:
-        raise UsageError(
-            f"--output {output}: cannot be written ({error.strerror}); name a new file"
-        ) from None
+    from mpcpriv.report import Report
+
+    report = Report.of(asked, document)
+    if csv is not None:
+        report.write_csv(csv)
+    if parquet is not None:
+        report.write_parquet(parquet)
+    if html is not None:
+        report.write_html(html)
+    if pdf is not None:
+        report.write_pdf(pdf)
+    if not files:
+        typer.echo(report.text(shutil.get_terminal_size().columns))
 
 
 def _draft(job: Path, agreement: Path, config: Path | None) -> Draft:

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from mpcpriv.agreement.signed import read_signed
 from mpcpriv.client.control import Control, NotFound
+from mpcpriv.client.result import Result
 from mpcpriv.client.show import Display
 from mpcpriv.client.view import STATES, State, View, listed
 from mpcpriv.documents import problems
@@ -75,6 +76,10 @@ class Connection:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def __deepcopy__(self, memo: object) -> Self:
+        """The same one: what holds a connection may be copied, as scikit-learn's `clone` does."""
+        return self
 
     def close(self) -> None:
         """Hangs up; jobs go on."""
@@ -308,16 +313,17 @@ class Handle:
             self.id, {}, f"job {self.id[:8]} is {view.state} after {timeout:g} s; it goes on: ask again later"
         )
 
-    def result(self, timeout: float | None = None, *, show: bool = True) -> dict[str, Any]:
+    def result(self, timeout: float | None = None, *, show: bool = True) -> Result:
         """Waits for the result: by name, numbers or lists, as the analysis describes them.
+
+        It is a dictionary that has a `report`, and tables as frames: `to_pandas()`, `to_polars()`.
 
         Raises:
             JobRefused, JobFailed, JobUnfinished: as `wait`.
             UsageError: this party is no recipient of the result.
         """
-        self.wait(timeout, show=show)
-        result: dict[str, Any] = self.document()["result"]
-        return result
+        view = self.wait(timeout, show=show)
+        return Result(view.job, self.document())
 
     def document(self) -> dict[str, Any]:
         """All that was released: the result, the statement of what was released to whom, the job's digest,

@@ -8,13 +8,12 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 from mpcpriv.client.connection import connect
-from mpcpriv.demo import study
 from mpcpriv.demo.study import Seat
 from mpcpriv.documents import public_key
 from mpcpriv.errors import DaemonError, MpcprivError
@@ -34,20 +33,28 @@ app()
 """
 
 
-def settle(folder: Path, hospitals: Sequence[str]) -> list[Seat]:
+def settle(folder: Path, tables: Mapping[str, Mapping[str, str]], concurrent_jobs: int = 1) -> list[Seat]:
     """Makes the parties and the dealer, each in a folder of its name.
 
-    What `mpcpriv init` makes, and where each one's daemon listens and its table is.
+    What `mpcpriv init` makes, and where each one's daemon listens and its tables are.
+
+    Args:
+        folder: that they are in.
+        tables: of each party but the dealer, by data set, the name of its file in that party's folder.
+        concurrent_jobs: how many workers each daemon runs at once.
     """
     seats = []
-    names = [*hospitals, DEALER]
+    names = [*tables, DEALER]
     for name, port in zip(names, _free_ports(len(names)), strict=True):
         party = create(folder / name, name)
         endpoint = f"127.0.0.1:{port}"
         with party.path.open("a", encoding="utf-8") as file:
-            file.write(f'\n[daemon]\nlisten = "{endpoint}"\nminutes = 5\n')
+            file.write(
+                f'\n[daemon]\nlisten = "{endpoint}"\nminutes = 5\nconcurrent_jobs = {concurrent_jobs}\n'
+            )
             if name != DEALER:
-                file.write(f'\n[data]\n{study.dataset(name)} = "patients.csv"\n')
+                declared = "".join(f'{dataset} = "{path}"\n' for dataset, path in tables[name].items())
+                file.write(f"\n[data]\n{declared}")
         certificate = party.identity.certificate.pem.decode()
         seats.append(Seat(name, endpoint, certificate, public_key(party.signing_key())))
     return seats

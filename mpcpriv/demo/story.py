@@ -56,7 +56,7 @@ def run(output: Path | None = None) -> Comparison:
     with tempfile.TemporaryDirectory(prefix="mpcpriv-demo-") as name:
         folder = Path(name)
         _introduce(console, hospitals, rows, held_out)
-        seats = site.settle(folder, hospitals)
+        seats = site.settle(folder, {name: {study.dataset(name): "patients.csv"} for name in hospitals})
         for hospital, own in zip(hospitals, rows, strict=True):
             table.write(folder / hospital / "patients.csv", own, features, labels)
         signed = _agree(console, folder, seats)

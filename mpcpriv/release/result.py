@@ -97,7 +97,7 @@ def read_result(
     cohort = together(public.tables)[0].rows
     check(admitted, analysis, cohort, rows)
     opened, salt = combine(layout, contents)
-    statement = _statement(admitted, cohort)
+    statement = _statement(admitted, cohort, rows)
     if summed(admitted, analysis) and (public.noised or not isinstance(analysis, Finished)):
         assert isinstance(analysis, Private)
         query = analysis.query(public)
@@ -147,9 +147,16 @@ def _privacy(admitted: AdmittedJob, noise: Noise, **sensitivity: float) -> dict[
     }
 
 
-def _statement(admitted: AdmittedJob, cohort: int) -> dict[str, Any]:
-    """What was released to whom, in a sentence, and who could learn more."""
+def _statement(admitted: AdmittedJob, cohort: int, rows: Mapping[str, int]) -> dict[str, Any]:
+    """What was released to whom, in a sentence, who could learn more, and what it was computed from."""
     agreement, release = admitted.agreement, admitted.job.release
+    terms = agreement.terms(admitted.job.analysis)
+    assert terms is not None
+    source = {
+        "rows": dict(rows),
+        "agreement": {"title": agreement.title, "digest": agreement.digest()},
+        "code": terms.code,
+    }
     to = ", ".join(admitted.recipients)
     under = f"computed from {cohort} rows, under agreement {agreement.id} version {agreement.version}"
     if release.epsilon is None:
@@ -159,6 +166,7 @@ def _statement(admitted: AdmittedJob, cohort: int) -> dict[str, Any]:
                 "what the result tells of the others' rows is not bounded; a recipient who knows some of the "
                 "rows can take them out of it"
             ),
+            **source,
         }
     most, parties = collusion(admitted), len(admitted.parties)
     delta = f", delta {release.delta:g}" if release.delta else ""
@@ -171,6 +179,7 @@ def _statement(admitted: AdmittedJob, cohort: int) -> dict[str, Any]:
             f"up to {most} of the {parties} computing parties may show each other their noise and learn no "
             f"more than this; {'all' if most + 1 == parties else f'{most + 1} or more'} of them together do"
         ),
+        **source,
     }
 
 

@@ -1,6 +1,6 @@
 """A daemon of the tests: as `mpcpriv party serve`, with parts of it exchanged.
 
-python -m tests.integration.daemon_entry CONFIG [quick] [admits-everything] [dies-before-3] [dies-after-3]
+python -m tests.integration.daemon_entry CONFIG [quick] [warm] [admits-everything] [dies-before-3] ...
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from mpcpriv.party.program import Program
 from mpcpriv.party.standing import Standing
 from mpcpriv.party.state import State
 from mpcpriv.privacy.ledger import Ledger
+from tests.integration import warm
 from tests.integration.quick_job import QuickDealer, QuickJob, Sum, number, read
 
 
@@ -85,6 +86,8 @@ def main(config: str, *changes: str) -> None:
         if change.startswith("dies-"):
             _, when, count = change.split("-")
             dies(when, int(count), Path(config).parent / "armed")
+    if "warm" in changes:
+        warm.install()
     if "admits-everything" in changes:
         scheduler.admit = admits_everything  # type: ignore[assignment]
         scheduler.Scheduler._unaffordable = lambda *_: []  # type: ignore[method-assign]

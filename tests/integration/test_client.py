@@ -247,7 +247,7 @@ def test_the_commands(alice: Connection, sites: Sites, tmp_path: Path) -> None:
     status, _, err = cli("job", "result", job, "--output", tmp_path / "result.json", *config)
     assert status == 0, err
     assert json.loads((tmp_path / "result.json").read_text()) == {"total": sum(NUMBERS.values())}
-    _one_line(["job", "result", job, "--output", tmp_path / "result.json", *config], "cannot be written")
+    _one_line(["job", "result", job, "--output", tmp_path / "result.json", *config], "is there already")
     _one_line(["job", "result", job, "--config", sites["bob"].config], "this party is no recipient")
     _one_line(["job", "approve", job, *config], "no approval is due")
     _one_line(["job", "show-me"], "No such command", lines=None)

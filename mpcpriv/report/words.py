@@ -1,0 +1,61 @@
+"""What was promised of a release, and what was not, in sentences."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+NOT_PROMISED = (
+    "All computing parties together, or the dealer together with one of them, could have read the rows.",
+    "A party that did not follow the protocol can have made the result wrong.",
+    "That the job ran, who took part and how many rows each data set has was not hidden from the members.",
+)
+
+
+def privacy(statement: Mapping[str, Any]) -> list[str]:
+    """What the release tells of a row, and who could learn more."""
+    text, more = str(statement.get("text", "")), str(statement.get("more", ""))
+    found = [f"{_capital(text)}."]
+    noise = statement.get("privacy")
+    if noise is None:
+        found += [
+            "The numbers are exact: who knows all rows but one can compute the last one's part in them.",
+            f"{_capital(more)}.",
+        ]
+        return found
+    epsilon, delta = float(noise["epsilon"]), float(noise["delta"])
+    but = f", but for a chance of {delta:g}" if delta else ""
+    found.append(
+        "Whether a given row takes part: this result changes the odds of any guess at that by a factor of at "
+        f"most e^{epsilon:g} = {_factor(epsilon)}{but}; the odds between two values of a row that is known "
+        "to take part, by its square."
+    )
+    found.append(
+        f"Every computing party added {noise['mechanism']} noise of its own, which no other party knows. "
+        f"What is protected: {noise['neighbours']}."
+    )
+    found.append(f"{_capital(more)}.")
+    return found
+
+
+def not_promised(statement: Mapping[str, Any]) -> list[str]:
+    """What nobody should take from it."""
+    if statement.get("privacy") is None:
+        return [
+            *NOT_PROMISED,
+            "Several results together can tell more than each alone; without noise nothing bounds how much.",
+        ]
+    return [
+        *NOT_PROMISED,
+        "Somebody who is in k rows is protected by k times epsilon.",
+        "What holds for many, and of somebody as one of them, is not hidden: statistics are for that.",
+    ]
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _factor(epsilon: float) -> str:
+    return f"{math.exp(epsilon):.3g}" if epsilon < 700 else "more than any number"

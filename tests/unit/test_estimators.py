@@ -1,0 +1,195 @@
+"""Analyses as estimators: scikit-learn's conventions hold, and predictions are the model's."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+from sklearn.base import clone, is_classifier, is_regressor
+from sklearn.linear_model import LogisticRegression as Reference
+from sklearn.utils import estimator_checks
+from sklearn.utils.validation import check_is_fitted
+
+from mpcpriv import analyses, estimators
+from mpcpriv.client.connection import Connection
+from mpcpriv.client.result import Result
+from mpcpriv.errors import UsageError
+from mpcpriv.estimators import CountAndMean, LogisticRegression
+from tests.unit.test_report import document, job
+
+INPUTS = {"north": ["age", "bmi", "ill"], "south": ["age", "bmi", "ill"]}
+
+
+class Handle:
+    def __init__(self, answer: dict[str, Any], analysis: str) -> None:
+        asked = job(analysis)
+        self.answer = Result(asked, document(asked, answer))
+
+    def result(self, timeout: float | None) -> Result:
+        return self.answer
+
+
+class Held:
+    id = "study"
+
+
+class Daemon(Connection):
+    """A connection to nobody, which has the answer."""
+
+    name = "alice"  # type: ignore[assignment]
+
+    def __init__(self, answer: dict[str, Any]) -> None:
+        self.answer = answer
+        self.asked: dict[str, Any] = {}
+
+    def agreements(self) -> Any:
+        return [Held()]
+
+    def new_job(self, agreement: str, analysis: str, **asked: Any) -> Any:
+        self.asked = {"agreement": agreement, "analysis": analysis, **asked}
+        return analysis
+
+    def submit(self, asked: Any) -> Any:
+        return Handle(self.answer, asked)
+
+
+@pytest.fixture
+def rows() -> tuple[np.ndarray, np.ndarray]:
+    generator = np.random.default_rng(0)
+    x = generator.normal(size=(200, 2)) * [12, 4] + [50, 25]
+    return x, (x @ [0.1, 0.2] - 10 + generator.logistic(size=200) > 0).astype(int)
+
+
+def fitted(rows: tuple[np.ndarray, np.ndarray]) -> tuple[Any, Reference, Daemon]:
+    reference = Reference(C=1e6, max_iter=10_000).fit(*rows)
+    answer = {
+        "rows": 200,
+        "features": ["age", "bmi"],
+        "coefficients": reference.coef_[0].tolist(),
+        "intercept": float(reference.intercept_[0]),
+        "iterations": 8,
+        "converged": 1,
+    }
+    daemon = Daemon(answer)
+    return LogisticRegression(daemon, purpose="research", target="ill").fit(INPUTS), reference, daemon
+
+
+def test_predictions_are_those_of_scikit_learn(rows: tuple[np.ndarray, np.ndarray]) -> None:
+    model, reference, daemon = fitted(rows)
+    x, y = rows
+    assert daemon.asked == {
+        "agreement": "study",
+        "analysis": "logistic-regression",
+        "purpose": "research",
+        "inputs": INPUTS,
+        "recipients": ["alice"],
+        "parameters": {"target": "ill", "steps": 10, "penalty": 1.0},
+        "epsilon": None,
+        "delta": None,
+    }
+    for name in ("coef_", "intercept_", "classes_"):
+        assert np.array_equal(getattr(model, name), getattr(reference, name))
+        assert getattr(model, name).shape == getattr(reference, name).shape
+    for name in ("predict", "predict_proba", "decision_function"):
+        assert np.allclose(getattr(model, name)(x), getattr(reference, name)(x), atol=1e-12)
+    assert model.score(x, y) == reference.score(x, y)
+    assert model.feature_names_in_.tolist() == ["age", "bmi"]
+    assert (model.n_features_in_, model.rows_, model.converged_) == (2, 200, 1)
+    assert "intercept" in model.summary()
+    check_is_fitted(model)
+    assert is_classifier(model)
+    far = model.predict_proba([[1e9, 0], [-1e9, 0]])
+    assert np.array_equal(far, [[0, 1], [1, 0]])
+
+
+def test_frames_are_taken_by_name(rows: tuple[np.ndarray, np.ndarray]) -> None:
+    model, _, _ = fitted(rows)
+    x = rows[0]
+    frame = pd.DataFrame({"other": 1, "bmi": x[:, 1], "age": x[:, 0]})
+    assert np.allclose(model.predict_proba(frame), model.predict_proba(x), atol=1e-12)
+    assert np.allclose(model.predict_proba(pl.from_pandas(frame)), model.predict_proba(x), atol=1e-12)
+    with pytest.raises(UsageError, match="no column 'age'"):
+        model.predict(frame.drop(columns="age"))
+    with pytest.raises(UsageError, match=r"needs \(rows, 2\): age, bmi"):
+        model.predict(x[:, :1])
+    with pytest.raises(UsageError, match="missing or infinite"):
+        model.predict([[np.nan, 1]])
+
+
+def test_coefficients_as_a_table_of_terms() -> None:
+    """As regressions with standard errors tell them."""
+    answer = {"terms": ["intercept", "age"], "estimate": [2.0, 0.5], "p_value": [0.1, 0.2]}
+    made = type("Made", (estimators.Regressor,), {"_defaults": {}})
+    model = made()
+    model._take(Handle(answer, "count-and-mean").answer)
+    assert (model.coef_.tolist(), model.intercept_, model.feature_names_in_.tolist()) == ([0.5], 2.0, ["age"])
+    assert model.predict([[4.0]]).tolist() == [4.0]
+    assert model.p_value_.tolist() == [0.1, 0.2]
+    assert model.score([[4.0], [6.0]], [4.0, 5.0]) == 1
+    assert is_regressor(model)
+
+
+@pytest.mark.parametrize("name", analyses.installed())
+@pytest.mark.parametrize(
+    "check",
+    [
+        "check_estimator_cloneable",
+        "check_estimator_repr",
+        "check_get_params_invariance",
+        "check_set_params",
+        "check_no_attributes_set_in_init",
+        "check_parameters_default_constructible",
+        "check_valid_tag_types",
+        "check_do_not_raise_errors_in_init_or_set_params",
+        "check_mixin_order",
+    ],
+)
+def test_scikit_learns_own_checks(name: str, check: str) -> None:
+    """All of its checks that fit no array: rows are not here."""
+    kind = estimators.of(name)
+    getattr(estimator_checks, check)(kind.__name__, kind())
+
+
+def test_a_clone_has_the_same_connection_and_no_result(rows: tuple[np.ndarray, np.ndarray]) -> None:
+    model, _, daemon = fitted(rows)
+    copy = clone(model.set_params(penalty=2.0))
+    assert copy.connection is daemon
+    assert copy.get_params() == model.get_params()
+    assert not hasattr(copy, "coef_")
+    assert repr(copy) == "LogisticRegression(purpose='research', target='ill', penalty=2.0)"
+    with pytest.raises(UsageError, match="call fit first"):
+        copy.summary()
+
+
+def test_mistakes_are_told_before_a_job_is_submitted() -> None:
+    daemon = Daemon({})
+    with pytest.raises(UsageError, match="connection and purpose are needed"):
+        LogisticRegression().fit(INPUTS)
+    with pytest.raises(UsageError, match="target"):
+        LogisticRegression(daemon, purpose="research").fit(INPUTS)
+    with pytest.raises(UsageError, match="steps"):
+        LogisticRegression(daemon, purpose="research", target="ill", steps=1000).fit(INPUTS)
+    with pytest.raises(UsageError, match="rows stay with their owners"):
+        CountAndMean(daemon, purpose="research").fit(np.zeros((2, 2)))
+    with pytest.raises(UsageError, match="'colour' is no parameter of it; there are connection"):
+        LogisticRegression(daemon, colour="red")
+    assert daemon.asked == {}
+
+
+def test_there_is_one_for_each_analysis_and_scikit_learn_is_not_needed() -> None:
+    assert "MostFrequentCategory" in dir(estimators)
+    assert LogisticRegression.analysis == "logistic-regression"
+    assert "Newton" in LogisticRegression.__doc__
+    with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
+        _ = estimators.Nothing
+    code = (
+        "import sys; from mpcpriv.estimators import LogisticRegression as L; L(target='ill').get_params(); "
+        "print(sorted({'sklearn', 'torch', 'pandas', 'matplotlib'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
