@@ -3,7 +3,8 @@
 `analysis.py` is what an analysis is; `query.py` is a sum over rows, which noise can be added to;
 `registry.py` finds analyses and digests their code; `outline.py` says how tables go together, `feature.py` is
 what owners make of their columns beforehand, and `table.py` is the shared table that analyses compute on;
-`cross_products.py` is for analyses of sums of products; `shown.py` is what answers look like. Nothing here
+`cross_products.py` is for analyses of sums of products, `inference.py` for tables of estimates with standard
+errors; `shown.py` is what answers look like. Nothing here
 opens a value: `mpcpriv.release` does.
 """
 
