@@ -17,6 +17,7 @@ OURS = [
     "count-and-mean",
     "count-by-category",
     "covariance",
+    "linear-regression",
     "logistic-regression",
     "most-frequent-category",
     "private-logistic-regression",
