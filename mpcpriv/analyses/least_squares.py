@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -109,23 +109,31 @@ class Moments:
         found = self.units() @ np.append(self.intercept(slopes), slopes)
         return float(self.centre[-1] + found[0]), found[1:]
 
-    def determined(self, analysis: str, penalised: bool = False) -> None:
-        """Whether each coefficient is determined by the data, and the target is not.
+    def positive(self) -> Moments:
+        """The nearest that a real table could have: without noise's negative eigenvalues."""
+        values, vectors = np.linalg.eigh(self.beyond)
+        return replace(self, beyond=(vectors * np.clip(values, 0, None)) @ vectors.T)
 
-        Args:
-            analysis: that asks, for its errors.
-            penalised: whether a penalty determines them: then it is enough that nothing is constant.
+    def varying(self, analysis: str) -> None:
+        """Whether no column is constant.
 
         Raises:
-            UsageError: a column is constant, or follows from those before it.
+            UsageError: one is; `analysis` is who asks.
         """
-        columns, own = (*self.names, self.target), np.diag(self.beyond)
+        own = np.diag(self.beyond)
         squares = own + self.rows * self.mean**2
-        for name, some, all_ in zip(columns, own, squares, strict=True):
+        for name, some, all_ in zip((*self.names, self.target), own, squares, strict=True):
             if some <= _TINY * all_ + 4 * self.rounding:
                 raise UsageError(f"{analysis}: column {name!r} is constant; leave it out")
-        if penalised:
-            return
+
+    def determined(self, analysis: str) -> None:
+        """Whether each coefficient is determined by the data, and the target is not.
+
+        Raises:
+            UsageError: a column is constant, or follows from those before it; `analysis` is who asks.
+        """
+        self.varying(analysis)
+        columns, own = (*self.names, self.target), np.diag(self.beyond)
         spread = np.sqrt(own)
         scaled = self.beyond / np.outer(spread, spread)
         lower = np.zeros_like(scaled)
@@ -146,7 +154,13 @@ class Moments:
 
 
 class OfTarget(OfCrossProducts):
-    """A linear model of one column, `parameters.target`, on all others; categories count as yes-or-nos."""
+    """A linear model of one column, `parameters.target`, on all others; categories count as yes-or-nos.
+
+    Attributes:
+        penalised: whether a penalty determines coefficients that too few rows do not.
+    """
+
+    penalised: bool = False
 
     def features(self, table: Outline, parameters: Any) -> Sequence[Feature]:
         """See `Derived.features`."""
@@ -183,7 +197,9 @@ class OfTarget(OfCrossProducts):
             raise UsageError(f"{self.name}: target {target!r} is none of the columns {', '.join(names)}")
         if len(names) < 2:
             raise UsageError(f"{self.name}: there is no column but the target; name others, too")
-        if rows <= len(names):
+        if rows < 2:
+            raise UsageError(f"{self.name}: it needs two rows")
+        if rows <= len(names) and not self.penalised:
             raise UsageError(
                 f"{self.name}: {rows} rows, and {len(names)} coefficients with the intercept; more rows than "
                 "that are needed"

@@ -22,10 +22,12 @@ _OWN: Final = {
     "count-and-mean": f"{_HOME}.count_and_mean:ANALYSIS",
     "count-by-category": f"{_HOME}.count_by_category:ANALYSIS",
     "covariance": f"{_HOME}.covariance:ANALYSIS",
+    "lasso": f"{_HOME}.lasso:ANALYSIS",
     "linear-regression": f"{_HOME}.linear_regression:ANALYSIS",
     "logistic-regression": f"{_HOME}.logistic_regression:ANALYSIS",
     "most-frequent-category": f"{_HOME}.most_frequent_category:ANALYSIS",
     "private-logistic-regression": f"{_HOME}.private_logistic_regression:ANALYSIS",
+    "ridge": f"{_HOME}.ridge:ANALYSIS",
 }
 
 

@@ -17,10 +17,12 @@ OURS = [
     "count-and-mean",
     "count-by-category",
     "covariance",
+    "lasso",
     "linear-regression",
     "logistic-regression",
     "most-frequent-category",
     "private-logistic-regression",
+    "ridge",
 ]
 
 CODE = """
