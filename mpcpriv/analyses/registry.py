@@ -26,6 +26,7 @@ _OWN: Final = {
     "linear-regression": f"{_HOME}.linear_regression:ANALYSIS",
     "logistic-regression": f"{_HOME}.logistic_regression:ANALYSIS",
     "most-frequent-category": f"{_HOME}.most_frequent_category:ANALYSIS",
+    "pca": f"{_HOME}.pca:ANALYSIS",
     "private-logistic-regression": f"{_HOME}.private_logistic_regression:ANALYSIS",
     "ridge": f"{_HOME}.ridge:ANALYSIS",
 }

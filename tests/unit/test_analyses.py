@@ -21,6 +21,7 @@ OURS = [
     "linear-regression",
     "logistic-regression",
     "most-frequent-category",
+    "pca",
     "private-logistic-regression",
     "ridge",
 ]
