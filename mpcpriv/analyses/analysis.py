@@ -33,12 +33,14 @@ class Context:
         rank: this party's.
         steps: `mpcpriv.steps`: 0 .. n - 1, for a loop that all parties run alike.
         noise: what each party adds in each step of an analysis that is `Perturbed`; else None.
+        smallest_cell: the smallest count of rows that the agreement lets be shown without noise.
     """
 
     parties: tuple[str, ...]
     rank: int
     steps: Callable[[int, str], Iterator[int]]
     noise: Noise | None = None
+    smallest_cell: int = 1
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ Answer = Mapping[str, Plain]
 
 
 class Analysis(Protocol):
-    """A plug-in: `Computed`, `Private`, or both; or `Perturbed`.
+    """A plug-in: `Computed`, `Private`, or both, or `Finished`; or `Perturbed`.
 
     A daemon imports it to read results: what takes long to import (torch, the engine) is imported in `run`.
 
@@ -153,6 +155,26 @@ class Private(Analysis, Protocol):
         Raises:
             UsageError: of such inputs there is none.
             Unsupported: it cannot be released with differential privacy.
+        """
+
+
+@runtime_checkable
+class Finished(Private, Computed, Protocol):
+    """An analysis that does not open its sums, but what it makes of them on shares.
+
+    With differential privacy the sums are released with their noise, as of any that is `Private`.
+    """
+
+    def finish(self, ctx: Context, sums: SharedTensor, asked: Asked) -> Mapping[str, SharedTensor]:
+        """Computes as `run` does, but from the sums of `query`.
+
+        Args:
+            ctx: who computes.
+            sums: (d,), of magnitude below 2^30.
+            asked: what is public.
+
+        Returns:
+            by name, the vectors that are opened to the recipients; `read` is given them.
         """
 
 

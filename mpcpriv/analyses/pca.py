@@ -77,8 +77,8 @@ parameters = { components = 2, standardise = true }
         if job.release.epsilon is not None:
             told["noise"] = "how far noise moves an explained variance, at most, in 95 % of cases"
             told["angle"] = (
-                "of each component, the sine of the largest angle that noise may have turned it by, in 95 % of "
-                "cases; 1 where it may have turned it anywhere"
+                "of each component, the sine of the largest angle that noise may have turned it by, in 95 % "
+                "of cases; 1 where it may have turned it anywhere"
             )
         return told
 
@@ -169,8 +169,8 @@ def _spread(sums: Sums, covariance: np.ndarray) -> np.ndarray:
 def _moved(sums: Sums, scale: np.ndarray) -> float:
     """What no eigenvalue is moved further by (Weyl): the norm of noise in products and sums of z.
 
-    Of a symmetric matrix of normal variables, d each way, the norm is above 2 sqrt(d) + t with a probability of
-    2 exp(-t^2 / 4) at most; noise in sums moves the product of two means by twice the mean at most.
+    Of a symmetric matrix of normal variables, d each way, the norm is above 2 sqrt(d) + t with a probability
+    of 2 exp(-t^2 / 4) at most; noise in sums moves the product of two means by twice the mean at most.
     """
     unit = float((sums.unit / scale).max())
     size, tail = len(sums.names), 2 * math.sqrt(math.log(2 / _BEYOND))

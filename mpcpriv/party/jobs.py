@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from mpcpriv.data.held import Columns, Held
     from mpcpriv.engine.loop import Watcher
     from mpcpriv.engine.session import Session
+    from mpcpriv.privacy.mechanism import Noise
     from mpcpriv.release import Layout, Sealed
 
 MOST_ROWS = 1 << 31
@@ -208,7 +209,7 @@ def compute(
         assert isinstance(analysis, analyses.Private)
         query = analysis.query(public)
         query.fits(sum(rows.values()))
-        return rows, seal(session, _summed(session, admitted, query, own))
+        return rows, seal(session, _summed(session, admitted, analysis, public, query, own))
     assert isinstance(analysis, analyses.Computed)
     return rows, seal(session, _computed(session, admitted, analysis, public, own))
 
@@ -223,7 +224,6 @@ def _computed(
     """This party's shares of what the analysis computes, and their fractional bits."""
     from mpcpriv.analyses.table import share
     from mpcpriv.data.held import Whole
-    from mpcpriv.engine import steps
     from mpcpriv.release import noise_of_steps
 
     owners = {
@@ -237,11 +237,17 @@ def _computed(
         columns = held.columns if isinstance(held, Whole) else None
         inputs[name] = share(*_derived(analysis, outline, public.parameters, columns), owners[name])
     noise = noise_of_steps(admitted, analysis) if isinstance(analysis, analyses.Perturbed) else None
-    context = analyses.Context(tuple(admitted.parties), session.rank, steps, noise)
     session.sealed = True
-    outputs = analysis.run(context, inputs, public.parameters)
+    outputs = analysis.run(_context(session, admitted, noise), inputs, public.parameters)
     session.sealed = False
     return {name: (tensor.share.flatten(), tensor.bits) for name, tensor in outputs.items()}
+
+
+def _context(session: Session, admitted: AdmittedJob, noise: Noise | None = None) -> analyses.Context:
+    from mpcpriv.engine import steps
+
+    least = admitted.agreement.privacy.smallest_cell
+    return analyses.Context(tuple(admitted.parties), session.rank, steps, noise, least)
 
 
 def _derived(
@@ -256,7 +262,12 @@ def _derived(
 
 
 def _summed(
-    session: Session, admitted: AdmittedJob, query: Query, own: Mapping[str, Held]
+    session: Session,
+    admitted: AdmittedJob,
+    analysis: analyses.Private,
+    public: analyses.Asked,
+    query: Query,
+    own: Mapping[str, Held],
 ) -> dict[str, tuple[torch.Tensor, int]]:
     """This party's share of a query: its own rows' sum, and its own noise, if any."""
     import numpy as np
@@ -274,12 +285,33 @@ def _summed(
         for columns in held.batches():
             total = total + query.total(columns)
     share, bits = session.given(torch.from_numpy(total)), 0
+    if noise is None and isinstance(analysis, analyses.Finished):
+        return _finished(session, admitted, analysis, public, share)
     least = admitted.agreement.privacy.smallest_cell
     if query.choose:
         share = _largest(session, share)
     elif noise is None and query.grid is not None and least > 1:
         share, bits = _shown(session, share, query.grid, least)
     return {QUERY: (share, bits)}
+
+
+def _finished(
+    session: Session,
+    admitted: AdmittedJob,
+    analysis: analyses.Finished,
+    public: analyses.Asked,
+    share: torch.Tensor,
+) -> dict[str, tuple[torch.Tensor, int]]:
+    """What the analysis makes of the sums, and its fractional bits."""
+    from mpcpriv.engine.encoding import FRACTIONAL_BITS
+    from mpcpriv.engine.tensor import SharedTensor
+
+    # What a party has here is its own rows' sums; from here on it is a share like any other.
+    share = (share + session.zero_share(tuple(share.shape))) * 2**FRACTIONAL_BITS
+    session.sealed = True
+    outputs = analysis.finish(_context(session, admitted), SharedTensor.of(share), public)
+    session.sealed = False
+    return {name: (tensor.share.flatten(), tensor.bits) for name, tensor in outputs.items()}
 
 
 def _largest(session: Session, share: torch.Tensor) -> torch.Tensor:
@@ -295,9 +327,9 @@ def _largest(session: Session, share: torch.Tensor) -> torch.Tensor:
 
 def _shown(session: Session, share: torch.Tensor, grid: int, least: int) -> tuple[torch.Tensor, int]:
     """The same counts but for the small ones, which are suppressed; and their fractional bits."""
+    from mpcpriv.analyses.cells import suppress
     from mpcpriv.engine.encoding import FRACTIONAL_BITS
     from mpcpriv.engine.tensor import SharedTensor
-    from mpcpriv.release.cells import suppress
 
     # What a party has here is its own rows' counts; from here on it is a share like any other.
     share = share + session.zero_share(tuple(share.shape))

@@ -12,7 +12,7 @@ import numpy as np
 import rfc8785
 
 from mpcpriv.agreement.admit import AdmittedJob
-from mpcpriv.analyses.analysis import Analysis, Answer, Asked, Computed, Perturbed, Private
+from mpcpriv.analyses.analysis import Analysis, Answer, Asked, Computed, Finished, Perturbed, Private
 from mpcpriv.analyses.outline import Outline, split_of, together
 from mpcpriv.analyses.query import Noised
 from mpcpriv.errors import UsageError
@@ -98,7 +98,7 @@ def read_result(
     check(admitted, analysis, cohort, rows)
     opened, salt = combine(layout, contents)
     statement = _statement(admitted, cohort)
-    if summed(admitted, analysis):
+    if summed(admitted, analysis) and (public.noised or not isinstance(analysis, Finished)):
         assert isinstance(analysis, Private)
         query = analysis.query(public)
         (held, *more) = layout

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mpcpriv.engine
+from mpcpriv.analyses.cells import suppress
 from mpcpriv.errors import UsageError
-from mpcpriv.release.cells import suppress
 from mpcpriv.release.rules import difference
 from tests.protocol.job_cases import OWNERS, Case, Tables, case, column
 from tests.protocol.parties import run as run_parties
