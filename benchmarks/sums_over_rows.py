@@ -1,6 +1,6 @@
 """What a linear regression and a group-by cost as tables grow, rows split between three parties.
 
-    python benchmarks/sums_over_rows.py [--most 1e7] [--plot cost.svg]
+    python benchmarks/sums_over_rows.py [--most 1e7] [--only group] [--plot cost.svg]
 
 Each party is a process of its own with a Parquet file, gRPC with mutual TLS between them, and a dealer beside
 them. Seconds are from when a party begins to read its table to when it has its share of the result, at the
@@ -232,10 +232,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--most", type=float, default=1e7, help="rows of the largest table")
     parser.add_argument("--plot", type=Path, help="where to draw it, .svg or .png")
+    parser.add_argument("--only", default="", help="workloads that begin with this")
     given = parser.parse_args()
     costs: dict[str, list[Cost]] = {}
     print(f"{'':36}{'rows':>12}{'seconds':>10}{'MB':>8}{'kB sent':>10}")
-    for workload in WORKLOADS:
+    for workload in (one for one in WORKLOADS if one.title.startswith(given.only)):
         for rows in (size for size in SIZES if size <= given.most):
             with tempfile.TemporaryDirectory(prefix="mpcpriv-bench-") as folder, redirect_stdout(sys.stderr):
                 cost = measured(Path(folder), workload, rows)

@@ -61,6 +61,7 @@ class ColumnTerms(Document):
         type: number, integer, boolean (0 or 1), category.
         low, high: bounds of numbers and integers; the owner clips or refuses.
         categories: of a category, in the order of their codes.
+        missing: true where values may be missing; left out where each row has one.
     """
 
     name: Column
@@ -68,6 +69,7 @@ class ColumnTerms(Document):
     low: float | None = None
     high: float | None = None
     categories: list[Annotated[str, Field(min_length=1, max_length=200)]] | None = None
+    missing: Literal[True] | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -152,6 +152,7 @@ signing_key = "{signing_key}"
 _DATASETS: Final = """\
 # ---- Data sets: one owner each. Names, types, bounds and categories are public; rows never are.
 # Types: "number" and "integer" (with low and high), "boolean" (0 or 1), "category" (with categories = [...]).
+# A column of which values may be missing has missing = true; few analyses take it.
 """
 
 _DATASET: Final = """\

@@ -40,9 +40,11 @@ class CountByCategory:
         "split between owners, columns may not. Without noise, cells with fewer rows than the agreement "
         "allows to be shown are -1, and with them the smallest other cell: the rest of the table would tell "
         "how many rows they have together. With differential privacy, one row changes one cell by one; the "
-        "noise may make a count less than 0, and no cell is suppressed."
+        "noise may make a count less than 0, and no cell is suppressed. Missing values, where they may be, "
+        "are a category of their own."
     )
     parameters: Final = Parameters
+    takes_missing: Final = True
     example: Final = """\
 analysis = "count-by-category"
 inputs = [
@@ -99,10 +101,11 @@ inputs = [
 
 
 def _levels(column: ColumnTerms) -> list[str]:
+    more = [f"{column.name} missing"] if column.missing else []
     if column.type == "boolean":
-        return [f"{column.name} 0", f"{column.name} 1"]
+        return [f"{column.name} 0", f"{column.name} 1", *more]
     if column.type == "category":
-        return list(column.categories or [])
+        return [*(column.categories or []), *more]
     raise UsageError(f"count-by-category: column {column.name!r} is a {column.type} and has no categories")
 
 

@@ -22,6 +22,7 @@ _OWN: Final = {
     "count-and-mean": f"{_HOME}.count_and_mean:ANALYSIS",
     "count-by-category": f"{_HOME}.count_by_category:ANALYSIS",
     "covariance": f"{_HOME}.covariance:ANALYSIS",
+    "describe": f"{_HOME}.describe:ANALYSIS",
     "lasso": f"{_HOME}.lasso:ANALYSIS",
     "linear-regression": f"{_HOME}.linear_regression:ANALYSIS",
     "logistic-regression": f"{_HOME}.logistic_regression:ANALYSIS",

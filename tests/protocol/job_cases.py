@@ -119,7 +119,9 @@ def case(
         for name in (*parties, "dealer")
     ]
     limits = {
-        name: {"choices": [value]} if isinstance(value, str | bool) else {"low": float(value)}
+        name: {"choices": [value]}
+        if isinstance(value, str | bool)
+        else {"low": float(min(value) if isinstance(value, list) else value)}
         for name, value in parameters.items()
     }
     agreement = Agreement.model_validate(

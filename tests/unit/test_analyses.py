@@ -17,6 +17,7 @@ OURS = [
     "count-and-mean",
     "count-by-category",
     "covariance",
+    "describe",
     "lasso",
     "linear-regression",
     "logistic-regression",
