@@ -232,3 +232,15 @@ def test_what_people_see() -> None:
     assert list(table.columns)[:5] == ["", "count", "missing", "mean", "std"]
     assert [plot.title for plot in plots] == table.columns[""]
     assert all(isinstance(plot, Histogram) and len(plot.edges) == len(plot.heights) + 1 for plot in plots)
+
+
+def test_a_plan_says_what_it_costs(tmp_path: Path) -> None:
+    from mpcpriv.party.planning import plan_job
+    from tests.protocol.job_cases import case
+
+    terms = {"alice": [{"name": "x", "type": "number", "low": 0.0, "high": 1.0, "missing": True}]}
+    terms["bob"] = [{"name": "n", "type": "integer", "low": 0.0, "high": 9.0}]
+    tables = {"alice": {"x": np.zeros(20)}, "bob": {"n": np.zeros(20, dtype=np.int64)}}
+    one = case(tmp_path, tables, terms, "describe", parties=("alice", "bob"))
+    planned = plan_job(one.admitted(), {"alice-rows": 20, "bob-rows": 20})
+    assert planned
