@@ -78,6 +78,7 @@ class ColumnTerms(Document):
             whom a row is about: no analysis may use it, and it never leaves its owner.
         low, high: bounds of numbers and integers; the owner clips or refuses.
         categories: of a category, in the order of their codes.
+        missing: true where values may be missing; left out where each row has one.
     """
 
     name: Column
@@ -85,6 +86,7 @@ class ColumnTerms(Document):
     low: float | None = None
     high: float | None = None
     categories: list[Annotated[str, Field(min_length=1, max_length=200)]] | None = None
+    missing: Literal[True] | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -160,6 +160,7 @@ _DATASETS: Final = """\
 # ---- Data sets: one owner each. Names, types, bounds and categories are public; rows never are.
 # Types: "number" and "integer" (with low and high), "boolean" (0 or 1), "category" (with categories = [..]),
 # "identifier" (text that says whom a row is about; it stays at its owner, for alignments only).
+# A column of which values may be missing has missing = true; few analyses take it.
 """
 
 _DATASET: Final = """\

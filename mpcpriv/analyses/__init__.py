@@ -13,6 +13,7 @@ from mpcpriv.analyses.analysis import (
     Analysis,
     Answer,
     Asked,
+    ByColumn,
     Computed,
     Context,
     Derived,
@@ -21,6 +22,7 @@ from mpcpriv.analyses.analysis import (
     Perturbed,
     Private,
     Showing,
+    TakesMissing,
 )
 from mpcpriv.analyses.registry import GROUP, digest, find, installed
 
@@ -29,6 +31,7 @@ __all__ = [
     "Analysis",
     "Answer",
     "Asked",
+    "ByColumn",
     "Computed",
     "Context",
     "Derived",
@@ -37,6 +40,7 @@ __all__ = [
     "Perturbed",
     "Private",
     "Showing",
+    "TakesMissing",
     "digest",
     "find",
     "installed",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -176,6 +176,23 @@ class Finished(Private, Computed, Protocol):
         Returns:
             by name, the vectors that are opened to the recipients; `read` is given them.
         """
+
+
+@runtime_checkable
+class ByColumn(Private, Protocol):
+    """An analysis each of whose sums is about one column: it is summed where columns are split, too."""
+
+    by_column: Literal[True]
+
+
+@runtime_checkable
+class TakesMissing(Analysis, Protocol):
+    """An analysis that knows what to do with missing values; of any other, columns with them are refused.
+
+    A missing number is NaN; a missing category or boolean has the code behind the last one.
+    """
+
+    takes_missing: Literal[True]
 
 
 @runtime_checkable

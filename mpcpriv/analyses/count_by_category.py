@@ -49,14 +49,16 @@ class CountByCategory(OfGroups):
         "how many rows they have together; where the agreement says so, counts are rounded. With "
         "differential privacy (rows split), one row changes one cell by one, and every cell has noise, "
         "empty ones too, so that a count may be less than 0. `truncated` puts counts between 0 and the "
-        "number of rows, which "
-        "makes small ones too large on average. `spurious`, as 0.05, shows only cells whose noised counts "
+        "number of rows, which makes small ones too large on average. `spurious`, as 0.05, shows only cells "
+        "whose noised counts "
         "reach a threshold, and makes all others -1 on shares; it is so large that, were all cells empty, "
         "one of them would be shown in 5 % of cases at most. It is for tables of which most cells are empty "
         "(Korolova et al., WWW 2009; Bun, Nissim and Stemmer, ITCS 2016): all cells are agreed and have "
-        "noise, so it costs no delta and protects nobody more, but rare categories are lost."
+        "noise, so it costs no delta and protects nobody more, but rare categories are lost. Missing "
+        "values, where they may be, are a category of their own."
     )
     parameters: Final = Parameters
+    takes_missing: Final = True
     example: Final = """\
 analysis = "count-by-category"
 inputs = [

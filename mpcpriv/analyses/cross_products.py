@@ -32,6 +32,8 @@ _FINEST: Final = 24
 """Bits after the point of a feature between -1 and 1."""
 _NOISED: Final = 14
 """The same beneath noise, which is many times as wide as what is lost."""
+_UNIT: Final = 2.0**-16
+"""Of fixed point: what a product of shared vectors may be off."""
 _MOST: Final = 61
 """Bits of a sum, and of the magnitudes that a row adds."""
 
@@ -46,6 +48,7 @@ class Sums:
         centre, unit: (d,).
         products: (d + 1, d + 1), symmetric: the sums of z_i * z_j, with z_0 = 1; exact up to rounding of z.
         deviation: of the noise in each of `products`, its standard deviation; 0 without noise.
+        rounding: the largest error of each of `products`, given z.
     """
 
     rows: int
@@ -54,6 +57,7 @@ class Sums:
     unit: np.ndarray
     products: np.ndarray
     deviation: float = 0.0
+    rounding: float = 0.0
 
     def of_z(self) -> tuple[np.ndarray, np.ndarray]:
         """Means (d,) of z, and sums (d, d) of products of what z is beyond them."""
@@ -115,7 +119,7 @@ class OfCrossProducts(ABC):
         products[0, 0] = rows
         products[0, 1:] = products[1:, 0] = opened["sums"]
         products[1:, 1:] = opened["products"].reshape(size, size)
-        return self.tell(asked, Sums(rows, _names(features), centre, unit, products))
+        return self.tell(asked, Sums(rows, _names(features), centre, unit, products, rounding=_UNIT))
 
     def query(self, asked: Asked) -> Query:
         """See `Private.query`: products of features within [-1, 1]."""

@@ -65,15 +65,16 @@ def dummies(column: ColumnTerms, every: bool = False) -> list[Feature]:
 
 
 def categories(column: ColumnTerms) -> list[str]:
-    """In the order of their codes.
+    """In the order of their codes; "missing" behind them, where values may be.
 
     Raises:
         UsageError: it has none.
     """
+    more = ["missing"] if column.missing else []
     if column.type == "boolean":
-        return ["0", "1"]
+        return ["0", "1", *more]
     if column.type == "category":
-        return list(column.categories or [])
+        return [*(column.categories or []), *more]
     raise UsageError(f"column {column.name!r} is a {column.type}; a category or a boolean is needed here")
 
 

@@ -326,10 +326,7 @@ class OfGroups(ABC):
             raise UsageError(
                 f"{self.name}: {math.prod(sizes)} cells; ask for fewer columns, {MOST_GROUPS} cells at most"
             )
-        named = [
-            [f"{name} {level}" if whole.columns[name].type == "boolean" else level for level in some]
-            for name, some in zip(by, levels, strict=True)
-        ]
+        named = [_labels(whole.columns[name], some) for name, some in zip(by, levels, strict=True)]
         names = tuple(" / ".join(one) for one in itertools.product(*named))
         return _Plan(whole.rows, whole.columns, tuple(by), sizes, names, tuple(values))
 
@@ -361,6 +358,12 @@ def _places(by: Sequence[str], sizes: Sequence[int], columns: Mapping[str, np.nd
 
 def _member(by: Sequence[str], sizes: Sequence[int], place: int) -> Any:
     return lambda columns: (_places(by, sizes, columns) == place).astype(np.float64)
+
+
+def _labels(column: ColumnTerms, levels: Sequence[str]) -> list[str]:
+    """Of each category, what it is called in a table; words that any column may have come with its name."""
+    words = len(column.categories or [])
+    return [level if place < words else f"{column.name} {level}" for place, level in enumerate(levels)]
 
 
 def _combined(first: Any, second: Any) -> Any:

@@ -129,6 +129,11 @@ def _alike(name: str, columns: Sequence[ColumnTerms]) -> None:
                 f"column {name!r}: the data sets have it with different types or categories; what it means "
                 "must be the same in all"
             )
+        if other.missing != terms.missing:
+            raise UsageError(
+                f"column {name!r}: of one data set its values may be missing, of another not; agree on the "
+                "same for all"
+            )
         if (other.low, other.high) != (terms.low, terms.high):
             raise UsageError(
                 f"column {name!r}: the data sets have different bounds for it; agree on the same for all"

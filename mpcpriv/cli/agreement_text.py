@@ -152,13 +152,14 @@ def _table(title: str, *columns: str) -> Table:
 
 
 def _column(column: ColumnTerms) -> str:
+    missing = ", or missing" if column.missing else ""
     if column.categories is not None:
-        return escape(f"{column.name}: one of {', '.join(column.categories)}")
+        return escape(f"{column.name}: one of {', '.join(column.categories)}{missing}")
     if column.type == "boolean":
-        return escape(f"{column.name}: yes or no")
+        return escape(f"{column.name}: yes or no{missing}")
     if column.type == "identifier":
         return escape(f"{column.name}: an identifier, which stays at its owner")
-    return escape(f"{column.name}: {column.type} from {column.low:g} to {column.high:g}")
+    return escape(f"{column.name}: {column.type} from {column.low:g} to {column.high:g}{missing}")
 
 
 def _key(part: KeyTerms) -> str:

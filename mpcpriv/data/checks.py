@@ -67,14 +67,22 @@ class Checks:
             wrong = f"isfinite(CAST({value} AS DOUBLE)) IS NOT TRUE"
             if column.type == "category":
                 self._given[f"categories{i}"] = column.categories or []
-            elif column.type in ("number", "integer"):
+            elif _numeric(column):
                 outside = f"WHEN {value} < $low{i} OR {value} > $high{i} THEN {_OUTSIDE} "
                 self._given[f"low{i}"] = -np.inf if column.low is None else column.low
                 self._given[f"high{i}"] = np.inf if column.high is None else column.high
-            kind = "DOUBLE" if column.type == "number" else "BIGINT"
+            real = column.type == "number" or (column.type == "integer" and column.missing)
+            kind = "DOUBLE" if real else "BIGINT"
+            status = _MISSING
+            if column.missing:
+                # What stands for a missing value: no number, and of a category or a boolean one code more.
+                code = 2 if column.type == "boolean" else len(column.categories or [])
+                status, other = 0, "CAST('nan' AS DOUBLE)" if _numeric(column) else str(code)
+                missing = f"{missing} OR lower(trim({cell})) = 'nan'" if _numeric(column) else missing
+                value = f"CASE WHEN {missing} THEN {other} ELSE {value} END"
             self._selected += [
                 f"CAST({value} AS {kind}) AS t{i}",
-                f"CASE WHEN {missing} THEN {_MISSING} WHEN {wrong} THEN {_WRONG} {outside}ELSE 0 END AS s{i}",
+                f"CASE WHEN {missing} THEN {status} WHEN {wrong} THEN {_WRONG} {outside}ELSE 0 END AS s{i}",
             ]
 
     def typed(self, cells: pa.RecordBatch) -> list[np.ndarray] | None:
@@ -113,6 +121,10 @@ class Checks:
             ):
                 if found[kind]:
                     yield f"column {column.name!r} {rule} in {rows(int(found[kind]))}"
+
+
+def _numeric(column: ColumnTerms) -> bool:
+    return column.type in ("number", "integer")
 
 
 def rows(count: int) -> str:

@@ -12,7 +12,16 @@ import numpy as np
 import rfc8785
 
 from mpcpriv.agreement.admit import AdmittedJob
-from mpcpriv.analyses.analysis import Analysis, Answer, Asked, Computed, Finished, Perturbed, Private
+from mpcpriv.analyses.analysis import (
+    Analysis,
+    Answer,
+    Asked,
+    Computed,
+    Finished,
+    Perturbed,
+    Private,
+    TakesMissing,
+)
 from mpcpriv.analyses.outline import Outline, together
 from mpcpriv.analyses.query import Noised
 from mpcpriv.errors import UsageError
@@ -63,13 +72,21 @@ def asked(admitted: AdmittedJob, analysis: Analysis, rows: Mapping[str, int]) ->
     """What is public of a job, once the owners have told how many rows there are.
 
     Raises:
-        UsageError: the parameters are none of the analysis.
+        UsageError: the parameters are none of the analysis, or it takes no missing values.
     """
     datasets = {one.name: one for one in admitted.agreement.datasets}
     tables = {
         one.dataset: Outline.of(datasets[one.dataset], one.columns, rows[one.dataset])
         for one in admitted.job.inputs
     }
+    if not isinstance(analysis, TakesMissing):
+        for name, table in tables.items():
+            for column in table.columns.values():
+                if column.missing:
+                    raise UsageError(
+                        f"column {column.name!r} of data set {name} may have missing values, and analysis "
+                        f"{analysis.name} takes none; leave it out, or agree on a data set without them"
+                    )
     parameters = analysis.parameters.model_validate(dict(admitted.job.parameters))
     return Asked(parameters, tables, admitted.job.release.epsilon is not None)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from mpcpriv.agreement.admit import AdmittedJob
-from mpcpriv.analyses.analysis import Analysis, Computed, Finished, Perturbed, Private
+from mpcpriv.analyses.analysis import Analysis, ByColumn, Computed, Finished, Perturbed, Private
 from mpcpriv.analyses.outline import split_of
 from mpcpriv.analyses.query import Query
 from mpcpriv.errors import Unsupported, UsageError
@@ -75,6 +75,8 @@ def cohorts(job: Job, rows: Mapping[str, int]) -> list[Mapping[str, int]]:
 
 def summed(admitted: AdmittedJob, analysis: Analysis) -> bool:
     """Whether what is released is a sum over rows, which owners compute, rather than computed on shares."""
+    if isinstance(analysis, ByColumn):
+        return True
     if not (isinstance(analysis, Private) and isinstance(analysis, Computed)):
         return isinstance(analysis, Private)
     noised = admitted.job.release.epsilon is not None

@@ -154,7 +154,12 @@ def steps(turns: int, what: str) -> Iterator[int]:
 
 
 def _written(values: np.ndarray, terms: Mapping[str, Any]) -> np.ndarray:
-    """As the owner's table has it: categories in words."""
+    """As the owner's table has it: categories in words, nothing where a value is missing."""
+    if terms.get("missing"):
+        words = [*terms.get("categories", ["0", "1"]), ""]
+        if terms["type"] in ("category", "boolean"):
+            return np.array([words[-1 if np.isnan(one) else int(one)] for one in values])
+        return np.array(["" if np.isnan(one) else repr(float(one)) for one in values])
     if terms["type"] == "category":
         return np.array(terms["categories"])[np.asarray(values, dtype=np.int64)]
     if terms["type"] in ("boolean", "integer"):

@@ -203,6 +203,30 @@ def test_the_same_words_for_bad_data(write: Write, case: str) -> None:
     assert not [cell for cell in cells if len(cell.strip()) > 1 and cell in found]
 
 
+def may_be_missing() -> Dataset:
+    return dataset(terms={name: {**one, "missing": True} for name, one in TERMS.items()})
+
+
+def test_missing_values_where_they_may_be(write: Write) -> None:
+    """No number, and of a boolean or a category one code more than there are."""
+    holes = table(
+        age=[None, 46, 47], weight=[70.25, None, 299.0], ill=[True, None, False], stage=["I", "II", None]
+    )
+    found = source.load(write(holes), may_be_missing(), list(TERMS))
+    assert found["age"].dtype == found["weight"].dtype == np.float64
+    np.testing.assert_array_equal(found["age"], [np.nan, 46, 47])
+    np.testing.assert_array_equal(found["weight"], [70.25, np.nan, 299.0])
+    assert found["ill"].tolist() == [1, 2, 0]
+    assert found["stage"].tolist() == [0, 1, 3]
+
+
+def test_a_missing_value_excuses_no_wrong_one(write: Write) -> None:
+    holes = table(age=[None, 46, 151], stage=["IV", None, "II"], weight=["NaN", "x", ""])
+    with pytest.raises(UsageError) as error:
+        source.load(write(holes), may_be_missing(), list(TERMS))
+    assert f"{AGE_OUTSIDE} in 1 row; {NOT_FINITE} in 1 row; {NO_STAGE} in 1 row" in str(error.value)
+
+
 @pytest.mark.parametrize(("rows", "count"), [(0, "0 rows"), (1, "1 row")])
 def test_too_few_rows(write: Write, rows: int, count: str) -> None:
     found = refused(write(table().cast(table().schema).slice(0, rows)), minimum=2)
