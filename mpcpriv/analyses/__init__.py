@@ -5,8 +5,8 @@
 what owners make of their columns beforehand, and `table.py` is the shared table that analyses compute on;
 `cross_products.py` is for analyses of sums of products, `groups.py` for those of sums by category,
 `life_table.py` for those of events by time; `inference.py` makes tests and intervals of estimates; `cells.py`
-suppresses and pools small counts; `shown.py` is what answers look like. Nothing here opens a value:
-`mpcpriv.release` does.
+suppresses and pools small counts; `public_draws.py` is for simulations and choices that are public;
+`shown.py` is what answers look like. Nothing here opens a value: `mpcpriv.release` does.
 """
 
 from mpcpriv.analyses.analysis import (

@@ -97,16 +97,25 @@ def pool(counts: SharedTensor, least: int, steps: Callable[[int, str], Iterator[
     counts.interval = None
     held: Any = counts[:, 0] * 0
     held.interval = None
-    pools, ends = [], []
-    for place in steps(counts.shape[1], "pooling small counts"):
+    width = counts.shape[1]
+    pools: dict[int, Any] = {}
+    ends: dict[int, Any] = {}
+
+    def close(held: Any, place: int) -> Any:
         held = held + counts[:, place]
-        enough: Any = held.ge(least - 0.5)
-        pools.append(enough * held)
-        ends.append(enough)
-        held = held - pools[-1]
-    ended: Any = SharedTensor.stack(ends, dim=1)
+        ends[place] = held.ge(least - 0.5)
+        pools[place] = ends[place] * held
+        return held - pools[place]
+
+    # The first is not a turn: it comes after other things than the later ones.
+    held = close(held, 0)
+    for place in steps(width - 1, "pooling small counts"):
+        held = close(held, place + 1)
+    # A plan takes one turn for many: what it left out is like the first.
+    ended: Any = SharedTensor.stack([ends.get(place, ends[0]) for place in range(width)], dim=1)
+    pooled: Any = SharedTensor.stack([pools.get(place, pools[0]) for place in range(width)], dim=1)
     later: Any = ended.sum(1, keepdim=True) - ended.cumsum(1)
-    whole: Any = SharedTensor.stack(pools, dim=1) + ended * later.lt(0.5) * held.unsqueeze(1)
+    whole: Any = pooled + ended * later.lt(0.5) * held.unsqueeze(1)
     kept: Any = shown(counts.sum(1), least)
     result: SharedTensor = kept.unsqueeze(1) * (whole + 1) - 1
     return result

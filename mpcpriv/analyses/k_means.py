@@ -12,6 +12,7 @@ from mpcpriv.analyses.analysis import Answer, Asked, Context, Opened
 from mpcpriv.analyses.cells import shown as may_be_shown
 from mpcpriv.analyses.newton import free, standardise
 from mpcpriv.analyses.outline import Outline, together
+from mpcpriv.analyses.public_draws import uniform
 from mpcpriv.analyses.shown import Bars, Shown, Table
 from mpcpriv.data.scale import Scale
 from mpcpriv.documents import Document
@@ -180,9 +181,8 @@ parameters = { clusters = 3 }
 
 def first_rows(rows: int, parameters: Parameters) -> np.ndarray:
     """Which rows are the first centres, (starts, clusters): public, and so no secret randomness is in it."""
-    rng = np.random.default_rng(parameters.seed)
-    chosen = [rng.choice(rows, parameters.clusters, replace=False) for _ in range(parameters.starts)]
-    return np.stack(chosen)
+    order = uniform(f"first centres {parameters.seed}", (parameters.starts, rows)).argsort(axis=1)
+    return order[:, : parameters.clusters]
 
 
 def _assigned(z: Any, centres: Any) -> tuple[Any, Any]:

@@ -14,6 +14,7 @@ from mpcpriv.analyses.analysis import Answer, Asked, Context, Opened
 from mpcpriv.analyses.cells import pool
 from mpcpriv.analyses.inference import quantile
 from mpcpriv.analyses.life_table import OfLifeTable, Plan, Survival, at_risk
+from mpcpriv.analyses.public_draws import normal
 from mpcpriv.analyses.shown import Line, Lines, Shown, Table
 from mpcpriv.errors import UsageError
 from mpcpriv.job.model import Job
@@ -282,9 +283,8 @@ def _noised(plan: Plan, counts: np.ndarray, deviation: float, asked: Asked) -> _
     length = len(remaining) if enough.all() else int(np.argmin(enough))
     if not length:
         return _Told.nothing()
-    rng = np.random.default_rng(0)  # of what is public already: the same band at each reading
     survival = _falling(_products(counts[None], length)[0])
-    drawn = _products(counts + deviation * rng.standard_normal((_DRAWS, *counts.shape)), length)
+    drawn = _products(counts + deviation * normal("noise", (_DRAWS, *counts.shape)), length)
     hazard = 1 - survival / np.concatenate([[1.0], survival[:-1]])
     variance = Curve.of(hazard * remaining[:length], remaining[:length]).variance
     # Noise may leave a curve at 1, where log(-log(S)) is nowhere: these bands are on the scale of S.

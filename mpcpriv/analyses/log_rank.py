@@ -11,6 +11,7 @@ import numpy as np
 from mpcpriv.analyses.analysis import Answer, Asked, Context, Opened
 from mpcpriv.analyses.cells import suppress
 from mpcpriv.analyses.life_table import OfLifeTable, Plan, Survival, at_risk
+from mpcpriv.analyses.public_draws import normal
 from mpcpriv.analyses.shown import Shown, Table
 from mpcpriv.errors import UsageError
 from mpcpriv.job.model import Job
@@ -123,8 +124,7 @@ parameters = { time = "week", event = "arrest", group = "aid" }
                 "groups or intervals, or ask for a larger epsilon"
             )
         excess, covariance = _differences(counts[None], length)
-        rng = np.random.default_rng(0)  # of what is public already: the same test at each reading
-        drawn = counts + deviation * rng.standard_normal((_DRAWS, *counts.shape))
+        drawn = counts + deviation * normal("noise", (_DRAWS, *counts.shape))
         noise = np.atleast_2d(np.cov(_differences(drawn, length)[0].T))
         return {**self._test(plan, excess[0], covariance[0] + noise), "noise": deviation}
 

@@ -10,10 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+import mpcpriv.engine
 from mpcpriv import analyses
 from mpcpriv.errors import UsageError
+from mpcpriv.party.planning import plan_job
 from tests.analyses.answers import plain, split_by_columns, split_by_rows
 from tests.analyses.survival import Frame, Terms, kidney, larynx, leukemia, loaded, rossi
+from tests.protocol.job_cases import case
+from tests.protocol.parties import outcomes
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -253,3 +257,23 @@ def test_bands_cover_as_often_as_they_say() -> None:
     assert query.sensitivity().l1 == query.sensitivity().linf == 16
     one = query.total({"t": np.array([3]), "e": np.array([1])})
     assert np.abs(one).sum() == 16
+
+
+def test_what_pooling_takes_is_planned(tmp_path: Path) -> None:
+    frame, terms = rossi()
+    names = [one["name"] for one in terms]
+    part = {name: frame[name][:60].astype(int) for name in names}
+    one = case(
+        tmp_path,
+        {"alice": part, "bob": part},
+        {"alice": terms, "bob": terms},
+        "kaplan-meier",
+        parameters(terms, None),
+        parties=("alice", "bob"),
+    )
+    admitted = one.admitted()
+    reports, failed = outcomes([*(one.program(name).run for name in admitted.parties), mpcpriv.engine.deal])
+    assert not failed
+    planned = plan_job(admitted, reports[0].rows)
+    assert planned.cost.rounds == reports[0].rounds
+    assert reports[0].layout[0].size == 2 * 2 * 52
