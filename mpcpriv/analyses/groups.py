@@ -22,6 +22,7 @@ from mpcpriv.agreement.model import ColumnTerms
 from mpcpriv.analyses.analysis import Answer, Asked, Context, Opened
 from mpcpriv.analyses.feature import Feature, categories, span
 from mpcpriv.analyses.outline import Outline, together
+from mpcpriv.analyses.public_draws import normal
 from mpcpriv.analyses.query import Grouped, Noised, Query
 from mpcpriv.data.scale import Scale
 from mpcpriv.errors import Unsupported, UsageError
@@ -136,15 +137,15 @@ class Groups:
             )
         return self
 
-    def fresh_noise(self, generator: np.random.Generator, times: int) -> tuple[np.ndarray, ...]:
+    def fresh_noise(self, times: int) -> tuple[np.ndarray, ...]:
         """Noise like that in `counts`, `sums` and `squares`, (times, g) and (times, g, v) twice.
 
         Of a single group the count is public and has none.
         """
         shape = (times, *self.sums.shape)
-        counts = generator.normal(scale=self.deviation * bool(self.sizes), size=shape[:2])
-        second = generator.normal(scale=self.deviation, size=shape)
-        return counts, generator.normal(scale=self.deviation, size=shape), (second + counts[..., None]) / 2
+        counts = self.deviation * bool(self.sizes) * normal("noise in counts", shape[:2])
+        second = self.deviation * normal("noise in squares", shape)
+        return counts, self.deviation * normal("noise in sums", shape), (second + counts[..., None]) / 2
 
 
 class OfGroups(ABC):

@@ -6,7 +6,7 @@ those that were released (C. Ferrando, S. Wang and D. Sheldon, "Parametric Boots
 Private Confidence Intervals", AISTATS 2022; for tables M. Gaboardi, H. Lim, R. Rogers and S. Vadhan,
 "Differentially Private Chi-Squared Hypothesis Testing", ICML 2016, section 4). Noise is drawn as
 normal with the variance of that of the release; that of discrete Laplace has somewhat longer tails. The draws
-follow from a fixed seed: all recipients read the same answer.
+are public (`public_draws.py`): all recipients read the same answer.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any, Final
 import numpy as np
 
 from mpcpriv.analyses.groups import Groups
+from mpcpriv.analyses.public_draws import normal, uniform
 from mpcpriv.errors import UsageError
 
 TIMES: Final = 9_999
@@ -47,12 +48,14 @@ def normal_draws(groups: Groups, means: Any, variances: Any) -> Groups:
         groups: as they were released; counts are taken for the true ones.
         means, variances: of z, (g, v).
     """
-    generator = np.random.default_rng(0)
+    from scipy import special
+
     counts = np.maximum(np.rint(groups.counts), 2)[:, None]
     shape = (TIMES, *groups.sums.shape)
-    mean = means + np.sqrt(variances / counts) * generator.standard_normal(shape)
-    spread = variances * generator.chisquare(np.broadcast_to(counts - 1, shape))
-    noise = groups.fresh_noise(generator, TIMES)
+    mean = means + np.sqrt(variances / counts) * normal("means", shape)
+    # Of chi-squared with counts - 1 degrees of freedom.
+    spread = variances * 2 * special.gammaincinv((counts - 1) / 2, uniform("spreads", shape))
+    noise = groups.fresh_noise(TIMES)
     return replace(
         groups,
         counts=counts[:, 0] + noise[0],
@@ -63,9 +66,16 @@ def normal_draws(groups: Groups, means: Any, variances: Any) -> Groups:
 
 def table_draws(groups: Groups, probabilities: np.ndarray) -> np.ndarray:
     """Counts with noise, (TIMES, g), of rows that fall into the groups with these probabilities, (g,)."""
-    generator = np.random.default_rng(0)
-    counts = generator.multinomial(groups.rows, probabilities, size=TIMES)
-    found: np.ndarray = counts + generator.normal(scale=groups.deviation, size=counts.shape)
+    from scipy import stats
+
+    left, rest = np.full(TIMES, groups.rows), 1.0
+    counts = np.zeros((TIMES, len(probabilities)))
+    for place, probability in enumerate(probabilities[:-1]):
+        chance = min(probability / rest, 1.0) if rest > 0 else 0.0
+        counts[:, place] = stats.binom.ppf(uniform(f"cell {place}", (TIMES,)), left, chance)
+        left, rest = left - counts[:, place].astype(np.int64), rest - probability
+    counts[:, -1] = left
+    found: np.ndarray = counts + groups.deviation * normal("noise", counts.shape)
     return found
 
 

@@ -8,6 +8,7 @@ to is zeros. So what is counted is what `Session` itself counts.
 from __future__ import annotations
 
 import copy
+import hashlib
 import queue
 import threading
 from collections import Counter
@@ -122,7 +123,8 @@ class Rehearsal(Session):
         # As if they had been shuffled: what a sort costs depends on the order, and zeros have its worst.
         del below
         # However many are drawn, the first are the same: it is one order in all rounds.
-        shuffled = np.random.default_rng(0).random(1 + max(one.max(initial=0), other.max(initial=0)))
+        size = 1 + int(max(one.max(initial=0), other.max(initial=0)))
+        shuffled = np.frombuffer(hashlib.shake_256(b"an order").digest(8 * size), dtype="<u8")
         result: np.ndarray = shuffled[one] < shuffled[other]
         return result
 
