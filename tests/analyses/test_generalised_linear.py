@@ -15,7 +15,6 @@ from sklearn.datasets import load_breast_cancer, load_diabetes
 from statsmodels.datasets import cpunish, fair, randhie, scotland, star98
 
 from mpcpriv import analyses
-from mpcpriv.analyses import Asked, generalised_linear
 from mpcpriv.analyses.counts import Counts
 from mpcpriv.analyses.shown import Forest, Table
 from mpcpriv.errors import UsageError
@@ -156,8 +155,9 @@ def test_as_statsmodels_has_them(tmp_path: Path, name: str, split: Callable[...,
     found, expected = split(tmp_path, *one.job()), one.reference()
     agrees(found, expected, one.explaining, 1e-3)
     assert found["residual_degrees"] == expected.df_resid
-    # That of Scotland is 0.09 for 32 rows: each has some 1e-5 of error.
-    assert found["deviance"] == pytest.approx(expected.deviance, rel=1e-3, abs=1e-5 * len(one.table))
+    # Each row, and of counts each one, has some 1e-5 of error: Scotland's deviance is 0.09 for 32 rows.
+    many = max(len(one.table), found.get("total", 0))
+    assert found["deviance"] == pytest.approx(expected.deviance, rel=1e-3, abs=2e-5 * many)
     if "log_likelihood" in found:
         assert found["log_likelihood"] == pytest.approx(expected.llf, rel=1e-3)
     if "dispersion" in found:
@@ -272,12 +272,12 @@ def test_what_the_data_do_not_determine_is_refused(tmp_path: Path) -> None:
             *_only(frame, terms, "sure", "x"),
             {**parameters, "target": "sure"},
         )
+    nothing = {**frame, "y": np.zeros(200)}
     with pytest.raises(UsageError, match="0 in nearly all rows"):
-        nothing = {**frame, "y": np.zeros(200)}
         split_by_rows(tmp_path, "poisson-regression", *_only(nothing, terms, "y", "x"), {"target": "y"})
 
 
-def test_columns_that_do_not_fit(tmp_path: Path) -> None:
+def test_columns_that_do_not_fit() -> None:
     frame, terms = _small()
     for analysis, parameters, message in [
         ("poisson-regression", {"target": "x"}, "bounds of at least 0"),
@@ -295,17 +295,15 @@ def test_columns_that_do_not_fit(tmp_path: Path) -> None:
     wide = [{**one, "low": 0.0, "high": 1e7} if one["name"] == "y" else one for one in terms]
     with pytest.raises(UsageError, match="cannot be told apart"):
         plain("poisson-regression", *_only(frame, wide, "y", "x"), {"target": "y"})
+    few = {name: values[:2] for name, values in frame.items()}
     with pytest.raises(UsageError, match="too few"):
-        few = {name: values[:2] for name, values in frame.items()}
-        split_by_rows(
-            tmp_path, "logistic-regression", *_only(few, terms, "yes", "x"), {"target": "yes"}, cuts=[1, 1]
-        )
+        plain("logistic-regression", *_only(few, terms, "yes", "x"), {"target": "yes"})
 
 
 def test_bounds_so_wide_that_digits_are_lost() -> None:
     frame, terms = _small()
     frame["y"] = frame["y"] / 1000
-    wide = [{**one, "low": 0.0, "high": 1e4} if one["name"] == "y" else one for one in terms]
+    wide = [{**one, "low": 0.0, "high": 200.0} if one["name"] == "y" else one for one in terms]
     with pytest.raises(UsageError, match="digits are lost"):
         plain("poisson-regression", *_only(frame, wide, "y", "x"), {"target": "y"})
 
@@ -327,5 +325,3 @@ def test_all_that_is_told_is_announced() -> None:
         name, frame, terms, parameters = one.job()
         analysis: Any = analyses.find(name)
         assert set(plain(name, frame, terms, parameters)) <= set(analysis.outputs(None)), name
-    assert issubclass(analyses.find("gamma-regression").parameters, generalised_linear.Parameters)
-    assert Asked
