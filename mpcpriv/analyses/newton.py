@@ -24,7 +24,8 @@ from mpcpriv.errors import UsageError
 Vector = Any
 """A shared tensor; in a test, one of float64."""
 
-_AT_ONCE: Final = 1 << 18
+_AT_ONCE: Final = 1 << 16
+"""Elements of which an exponential is taken at once: some hundred thresholds are dealt for each."""
 _ROWS: Final = 27
 _INVERTING: Final = 18
 """Iterations for the first inverse: each doubles an eigenvalue's part, 2^-18 of the trace at first."""
