@@ -35,6 +35,11 @@ _HIGHEST: Final = 14.0
 _ROOM: Final = 1 << 29
 """What the means of all rows may add up to."""
 _LEAST: Final = 1e-5
+"""Of the agreed bounds of a number; it has no more digits."""
+_WIDEST: Final = 1 << 19
+"""A number is rounded to this part of its bounds."""
+_ROUNDED: Final = 0.02
+"""Of the mean of the target, its values may be rounded by no more."""
 DIGITS: Final = 256.0
 """By what means over rows are multiplied before they are opened."""
 
@@ -119,7 +124,13 @@ class OfCounts(GeneralisedLinear):
     def of_target(self, target: ColumnTerms, parameters: Any) -> Mapping[str, Feature]:
         """See `GeneralisedLinear.of_target`."""
         del parameters
-        return {"": plain(from_zero(self.name, "target", target))}
+        low, high = bounds(from_zero(self.name, "target", target))
+        if high - low > _WIDEST:
+            raise UsageError(
+                f"{self.name}: target {target.name!r} has agreed bounds that are {high - low:g} apart, and "
+                f"more than {_WIDEST} counts cannot be told apart; agree on narrower ones"
+            )
+        return {"": plain(target)}
 
     @staticmethod
     def counts(rows: Rows) -> tuple[Vector, Vector, Vector]:
@@ -162,7 +173,13 @@ def mean_of(found: Found) -> float:
     per, scale = found.number("per"), Scale.of(found.target)
     if not 0 < per < 2**15:
         raise UsageError(f"column {found.target.name!r}: it is 0 in nearly all rows; nothing explains that")
-    return scale.unit / per
+    mean = scale.unit / per
+    if found.target.type == "number" and scale.unit / 2**16 > _ROUNDED * mean:
+        raise UsageError(
+            f"column {found.target.name!r}: its agreed bounds are so wide that its digits are lost; agree on "
+            "narrower ones"
+        )
+    return mean
 
 
 def logarithm_of(target: ColumnTerms) -> Feature:

@@ -81,9 +81,9 @@ class GammaRegression(GeneralisedLinear):
         METHOD
         + "The target is an amount above 0 (its agreed bounds say so) of which the logarithm of the mean is "
         "linear in all other columns, and whose variance is in proportion to the square of the mean; "
-        "e^coefficient is a ratio of means. The dispersion is Pearson's chi-squared over the residual degrees "
-        "of freedom. `exposure` is a column whose logarithm is added, `offset` one added as it is; `weights` are, "
-        "as an example, numbers of claims where the target is their average. " + LIMITS
+        "e^coefficient is a ratio of means. The dispersion is Pearson's chi-squared over the residual "
+        "degrees of freedom. `exposure` is a column whose logarithm is added, `offset` one that is added "
+        "as it is; `weights` are, say, numbers of claims where the target is their average. " + LIMITS
     )
     parameters: Final = Parameters
     example: Final = """\

@@ -30,8 +30,10 @@ if TYPE_CHECKING:
     from mpcpriv.analyses.table import Table as Shared
 
 METHOD: Final = (
-    "Maximum likelihood by Newton's method, on shares: coefficients on the way, gradients, Hessians, means "
-    "and spreads of columns stay secret. A category counts as a yes-or-no for each but the first. "
+    "Maximum likelihood by Newton's method, on shares: coefficients on the way, gradients and Hessians stay "
+    "secret. Opened are the coefficients and their information matrix, one over their covariance: sums over "
+    "rows of products of two columns, weighted by the model. A category counts as a yes-or-no for each but "
+    "the first. "
     "Standard errors are of the expected information, as statsmodels' and R's; tests and 95 % intervals are "
     "Wald's, with the normal distribution. "
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final
 
 import numpy as np
@@ -17,6 +17,13 @@ from mpcpriv.analyses.generalised_linear import Parameters as Common
 from mpcpriv.analyses.newton import Fit, Point, Vector, sigmoid
 from mpcpriv.errors import UsageError
 from mpcpriv.job.model import Job
+
+MODEL: Final[Mapping[str, str]] = {
+    "features": "the names of the features, in order",
+    "coefficients": "one number for each feature, in its unit",
+    "intercept": "one number",
+}
+"""What `model_of` returns, in plain words."""
 
 
 class Parameters(Common):
@@ -129,21 +136,28 @@ parameters = { target = "ill", steps = 10, penalty = 1.0 }
         """By name, what the recipients learn."""
         return {
             **super().outputs(job),
-            "features": "the names of the features, in order",
-            "coefficients": "one number for each feature, in its unit: the estimates",
-            "intercept": "one number",
+            **MODEL,
         }
 
     def read(self, asked: Asked, opened: Opened) -> Answer:
         """See `Computed.read`."""
         told = dict(super().read(asked, opened))
-        terms, estimate = np.array(told["terms"]), np.array(told["estimate"])
-        return {
-            **told,
-            "features": terms[:-1].tolist(),
-            "coefficients": estimate[:-1].tolist(),
-            "intercept": float(estimate[-1]),
-        }
+        terms: Any = told["terms"]
+        return {**told, **model_of(terms[:-1], np.array(told["estimate"], dtype=np.float64))}
+
+
+def model_of(features: Sequence[str], estimates: np.ndarray) -> dict[str, Plain]:
+    """A model as scikit-learn's users know it.
+
+    Args:
+        features: their d names.
+        estimates: (d + 1,), the intercept last.
+    """
+    return {
+        "features": list(features),
+        "coefficients": estimates[:-1].tolist(),
+        "intercept": float(estimates[-1]),
+    }
 
 
 ANALYSIS: Final = LogisticRegression()

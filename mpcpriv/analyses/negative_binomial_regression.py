@@ -44,11 +44,11 @@ class NegativeBinomialRegression(OfCounts):
     text: Final = (
         METHOD
         + "The target is a count of which the logarithm of the mean m is linear in all other columns, and "
-        "whose variance is m + alpha m^2; e^coefficient is a rate ratio. `alpha` is given, as statsmodels' "
-        "NegativeBinomial family takes it; left out, it is estimated by the method of moments from the "
-        "residuals of a Poisson regression (Cameron and Trivedi, 1990), on shares as well, and standard errors "
-        "take it as known. `exposure` is a column whose logarithm is added, `offset` one that is added as it is. "
-        + LIMITS
+        "whose variance is m + alpha m^2; e^coefficient is a rate ratio. `alpha` is given, as "
+        "statsmodels' NegativeBinomial family takes it; left out, it is estimated by the method of "
+        "moments from the residuals of a Poisson regression (Cameron and Trivedi, 1990), on shares as "
+        "well, and standard errors take it as known. `exposure` is a column whose logarithm is added, "
+        "`offset` one that is added as it is. " + LIMITS
     )
     parameters: Final = Parameters
     example: Final = """\

@@ -24,7 +24,8 @@ from mpcpriv.errors import UsageError
 Vector = Any
 """A shared tensor; in a test, one of float64."""
 
-_AT_ONCE: Final = 1 << 18
+_AT_ONCE: Final = 1 << 16
+"""Elements of which an exponential is taken at once: some hundred thresholds are dealt for each."""
 _ROWS: Final = 27
 _INVERTING: Final = 18
 """Iterations for the first inverse: each doubles an eigenvalue's part, 2^-18 of the trace at first."""
@@ -224,21 +225,25 @@ def minimise(
     inverse = improved(one * (hessian * one).sum().reciprocal(), hessian, _INVERTING, "inverting")
     coefficients = inverse.matmul(gradient) * -1
 
-    def step(coefficients: Any, inverse: Any) -> tuple[Any, Any, Any]:
-        point = model.at(x.matmul(coefficients) + offset)
-        gradient = (across.matmul(weighted(point.slope)) + coefficients * ridge) / unit
+    def step(at: Any, inverse: Any) -> tuple[Any, ...]:
+        predictor = x.matmul(at) + offset
+        point = model.at(predictor)
+        gradient = across.matmul(weighted(point.slope)) + at * ridge
         hessian = hessian_of(weighted(point.curvature))
         # No eigenvalue exceeds the root of the sum of squares: a Hessian that grew does not mislead.
         product = inverse.matmul(hessian)
         inverse = inverse * (torch.rsqrt((product * product).sum()) * _SHORT)
         inverse = improved(inverse, hessian, _LATER, "")
-        return (coefficients - inverse.matmul(gradient)).clamp(-_LIMIT, _LIMIT), inverse, hessian
+        coefficients = (at - inverse.matmul(gradient / unit)).clamp(-_LIMIT, _LIMIT)
+        return coefficients, inverse, at, predictor, point, gradient, hessian
 
-    for _ in steps(turns - 1, "fitting"):
-        coefficients, inverse, hessian = step(coefficients, inverse)
-    predictor = x.matmul(coefficients) + offset
-    point = model.at(predictor)
-    gradient = (across.matmul(weighted(point.slope)) + coefficients * ridge) * (scale / unit)
+    last = step(coefficients, inverse)
+    # The first step is not a turn: it comes after other things than the later ones, and what the dealer is
+    # asked for ahead would be in vain.
+    for _ in steps(turns - 1, "fitting after the first step"):
+        last = step(*last[:2])
+    _, inverse, at, predictor, point, gradient, hessian = last
+    gradient = gradient * (scale / unit)
     change = inverse.matmul(gradient)
     dispersion = model.dispersion(point, weights, rows - terms)
     rest = one - inverse.matmul(hessian)
@@ -247,7 +252,7 @@ def minimise(
     left = (rest * rest).sum() * (1 / _INVERSE) - 1
     wrong = torch.stack([lower, flat, left, model.outside(predictor) + lower * 0]).gt(0)
     return Fit(
-        coefficients * scale - change,
+        at * scale - change,
         predictor,
         point,
         dispersion,

@@ -27,10 +27,10 @@ class PoissonRegression(OfCounts):
     text: Final = (
         METHOD
         + "The target is a count (or a yes or no) of which the logarithm of the mean is linear in all other "
-        "columns; e^coefficient is a rate ratio. `exposure` is a column whose logarithm is added, `offset` "
-        "one that is added as it is. `overdispersion` is alpha of a variance of m + alpha m^2, by the method of "
-        "moments (Cameron and Trivedi, 1990): where it is not small, standard errors are too small, and "
-        "negative-binomial-regression is what to ask for. " + LIMITS
+        "columns; e^coefficient is a rate ratio. `exposure` is a column whose logarithm is added, "
+        "`offset` one that is added as it is. `overdispersion` is alpha of a variance of m + alpha m^2, "
+        "by the method of moments (Cameron and Trivedi, 1990): where it is not small, standard errors are "
+        "too small, and negative-binomial-regression is what to ask for. " + LIMITS
     )
     parameters: Final = Parameters
     example: Final = """\

@@ -16,6 +16,8 @@ from pydantic import Field
 
 from mpcpriv.agreement.model import ColumnTerms
 from mpcpriv.analyses.analysis import Answer, Asked, Context, Opened
+from mpcpriv.analyses.generalised_linear import in_units
+from mpcpriv.analyses.logistic_regression import MODEL, model_of
 from mpcpriv.analyses.outline import roles, together
 from mpcpriv.data.scale import Scale
 from mpcpriv.documents import Document
@@ -79,13 +81,10 @@ parameters = { target = "ill", steps = 30, clip = 1.0 }
 
     def outputs(self, job: Job) -> Mapping[str, str]:
         """By name, what the recipients learn."""
-        target = job.parameters.get("target")
-        names = dict.fromkeys(name for one in job.inputs for name in one.columns if name != target)
+        del job
         return {
             "rows": "how many rows all data sets have together",
-            "features": "the names of the features, in order",
-            "coefficients": f"one noised number for each feature ({', '.join(names)}), in its unit",
-            "intercept": "one noised number",
+            **{name: f"{said}, with noise" if name != "features" else said for name, said in MODEL.items()},
             "iterations": "how many steps were made",
         }
 
@@ -128,14 +127,11 @@ parameters = { target = "ill", steps = 30, clip = 1.0 }
         """See `Computed.read`."""
         whole, _ = together(asked.tables)
         features = roles(whole.columns, asked.parameters.target, self.name)
-        scales = [Scale.of(column) for column in features.values()]
-        centre, unit = np.array([one.centre for one in scales]), np.array([one.unit for one in scales])
-        slopes = opened["weights"][:-1] / (unit * _reach(features))
+        reach = np.append(_reach(features), 1.0)
+        estimates, _ = in_units(list(features.values()), opened["weights"] / reach)
         return {
             "rows": whole.rows,
-            "features": list(features),
-            "coefficients": slopes.tolist(),
-            "intercept": float(opened["weights"][-1] - slopes @ centre),
+            **model_of(list(features), estimates),
             "iterations": asked.parameters.steps,
         }
 

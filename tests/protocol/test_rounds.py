@@ -39,6 +39,8 @@ OPERATIONS: dict[str, tuple[int, Callable[[Any, Any], Any]]] = {
     "x to the 0.3": (12, lambda x, _: x**0.3),
     "normal deviates": (7, lambda x, _: x.randn_like()),
     "exp": (8, lambda x, _: x.exp()),
+    "fine exp": (7, lambda x, _: x.fine_exp()),
+    "fine sigmoid": (5, lambda x, _: x.fine_sigmoid()),
     "log": (10, lambda x, _: x.log()),
     "reciprocal": (12, lambda x, _: x.reciprocal()),
     "sqrt": (12, lambda x, _: x.sqrt()),

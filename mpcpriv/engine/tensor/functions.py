@@ -54,7 +54,7 @@ class SharedTensor(Activations, Chance, Ordering, Pooling):
         return self.of(elementary.exp(session.current(), self.at(FRACTIONAL_BITS)))
 
     def fine_exp(self) -> Self:
-        """e^x for x up to 14, to a relative 3e-5 in [-6, 6] and 2e-4 outside, or 3e-5 absolute; 0 below -12.
+        """e^x for x up to 14, to a relative 3e-5 in [-6, 6) and 2e-4 outside, or 3e-5 absolute; 0 below -12.
 
         From 14.25 on it is constant. What is left of its error is rounding without a bias, which sums over
         many elements even out. Seven rounds.
