@@ -86,7 +86,9 @@ class Lookahead:
         if self._waiting and self._waiting[0][1] == request:
             number = self._waiting.popleft()[0]
             self._bytes -= request.dealt_bytes
-            self._window = min(2 * self._window, MOST_AHEAD)
+            # What is guessed wrongly is in vain: no more is guessed than came true. Of a loop more is known.
+            more = 1 if self._turns is None else self._window
+            self._window = min(self._window + more, MOST_AHEAD)
         elif self._turns is not None and self._turns.peek() == request and not self._waiting:
             self._turns.foresee()  # too large to be asked for ahead
             number = self._ask(request, asked)
