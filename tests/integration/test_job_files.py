@@ -162,6 +162,19 @@ def test_every_job_file_with_noise_gives_its_result(tmp_path: Path) -> None:
     assert results(tmp_path, paths, lambda _: None) == {}
 
 
+def test_every_analysis_has_a_page() -> None:
+    pages = Path(__file__).parents[2] / "docs/analyses"
+    assert {page.stem for page in pages.glob("*.md")} == set(analyses.installed())
+    for page in pages.glob("*.md"):
+        said = page.read_text(encoding="utf-8").lower()
+        for what in (
+            "opened" if "**opened" in said else "revealed",
+            "differential privacy",
+            "checked against",
+        ):
+            assert what in said, f"{page.name} does not say what is {what}"
+
+
 def test_every_analysis_has_a_job_file() -> None:
     asked = {path.stem: parse_toml(path.read_bytes(), "job") for path in FILES}
     for name, job in asked.items():
