@@ -118,7 +118,9 @@ def registry(i: int) -> list[object]:  # Muller Zoe    12/03/1961
 
 with tempfile.TemporaryDirectory(prefix="mpcpriv-example-") as place:
     folder = Path(place)
-    seats = settle(folder, OWNERS)  # as `mpcpriv init` makes parties
+    seats = settle(
+        folder, {owner: {f"{owner}-patients": "patients.csv"} for owner in OWNERS}
+    )  # as `mpcpriv init` makes parties
     tables = {"clinic": [clinic(i) for i in in_clinic], "registry": [registry(i) for i in in_registry]}
     write(folder / "clinic/patients.csv", ["name", "born", "pressure", "glucose"], tables["clinic"])
     write(folder / "registry/patients.csv", ["person", "birthday", "smoker", "ill"], tables["registry"])

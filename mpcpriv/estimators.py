@@ -101,7 +101,7 @@ class Estimator:
         names = [name for name in self._defaults if name not in _OF_EVERY_JOB]
         given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
         parameters = {
-            name: value.tolist() if isinstance(value, np.ndarray | np.generic) else value
+            name: value.tolist() if isinstance(value, np.ndarray | np.generic) else _listed(value)
             for name, value in given.items()
         }
         try:
@@ -328,7 +328,7 @@ def of(analysis: str) -> type[Any]:
     schema = found.parameters.model_json_schema().get("properties", {})
     if set(schema) & set(_OF_EVERY_JOB):
         raise UsageError(f"analysis {analysis}: a parameter of it is called as one of every job; rename it")
-    defaults = dict.fromkeys(_OF_EVERY_JOB) | {name: field.get("default") for name, field in schema.items()}
+    defaults = dict.fromkeys(_OF_EVERY_JOB) | {name: _default(field) for name, field in schema.items()}
 
     def __init__(self: Any, connection: Any = None, **settings: Any) -> None:  # noqa: N807
         self._known(settings)
@@ -374,3 +374,13 @@ def __getattr__(name: str) -> type[Any]:
 
 def __dir__() -> list[str]:
     return sorted([*globals(), *_classes()])
+
+
+def _default(field: Mapping[str, Any]) -> Any:
+    """Of a parameter; a list as a tuple, which nobody can change for everybody else."""
+    default = field.get("default")
+    return tuple(default) if isinstance(default, list) else default
+
+
+def _listed(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value

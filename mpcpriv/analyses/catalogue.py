@@ -18,16 +18,13 @@ from mpcpriv.errors import MpcprivError, Unsupported
 from mpcpriv.job.model import Job
 
 GROUPS: Final[Mapping[str, Sequence[str]]] = {
-    "describe": (
+    "summarise": (
         "aggregate-by-category",
         "count-and-mean",
         "count-by-category",
         "covariance",
-        "crosstab",
         "describe",
-        "histogram",
         "most-frequent-category",
-        "quantiles",
     ),
     "compare": (
         "anova",
@@ -35,7 +32,6 @@ GROUPS: Final[Mapping[str, Sequence[str]]] = {
         "fisher-exact",
         "kolmogorov-smirnov",
         "mann-whitney",
-        "paired-t-test",
         "t-test",
         "wilcoxon",
     ),
@@ -96,7 +92,9 @@ class Parameter:
 def parameters(model: type[Document]) -> list[Parameter]:
     """Those of an analysis: types and bounds from the fields of their model, words from its docstring."""
     schema = model.model_json_schema()
-    said = _attributes(inspect.getdoc(model) or "")
+    said: dict[str, str] = {}
+    for base in reversed(model.__mro__):
+        said |= _attributes(inspect.cleandoc(base.__doc__ or ""))
     required = schema.get("required", [])
     return [
         Parameter(

@@ -17,8 +17,10 @@ from mpcpriv.analyses.generalised_linear import LIMITS, METHOD, Found, Rows, num
 from mpcpriv.analyses.generalised_linear import Parameters as Common
 from mpcpriv.analyses.newton import exponential
 from mpcpriv.errors import UsageError
+from mpcpriv.job.model import Job
 
 _LOG: Final = "log"
+_OF_GIVEN_ALPHA: Final = ("deviance", "log_likelihood")
 _SPREAD: Final = "log of 1 + alpha y"
 _BEST: Final = "log-likelihood"
 
@@ -135,14 +137,19 @@ parameters = { target = "visits", alpha = 0.8 }
             "log_likelihood": saturated - deviance / 2,
         }
 
+    def outputs(self, job: Job) -> Mapping[str, str]:
+        """By name, what the recipients learn."""
+        given = job.parameters.get("alpha") is not None
+        told = super().outputs(job)
+        return {name: what for name, what in told.items() if given or name not in _OF_GIVEN_ALPHA}
+
     def told(self) -> Mapping[str, str]:
         """See `GeneralisedLinear.told`."""
         return {
             **super().told(),
             "alpha": "of the variance m + alpha m^2: as it was given, or else estimated",
-            "deviance": "twice what the log-likelihood falls short of that of a mean of its own for each "
-            "row; only where alpha is given",
-            "log_likelihood": "the logarithm of the likelihood; only where alpha is given",
+            "deviance": "twice what the log-likelihood falls short of that of a mean of its own for each row",
+            "log_likelihood": "the logarithm of the likelihood",
         }
 
 

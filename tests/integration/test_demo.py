@@ -81,7 +81,7 @@ def test_the_demo_is_as_accurate_as_pooled_rows_and_leaves_its_output_only(tmp_p
     assert "recipients: dealer may not get results of logistic-regression" in out
     for hospital in MEMBERS[:-1]:
         assert f"{hospital}'s steward approves" in out
-    assert re.search(r"training after the first step: step \d of \d", out)
+    assert re.search(r"fitting after the first step: step \d of \d", out)
     assert "dealer has nothing to fetch" in out
     assert re.search(r"a copy with one word changed does not: line \d", out)
     model = json.loads((output / "model.json").read_text())
@@ -98,7 +98,7 @@ def test_the_demo_is_as_accurate_as_pooled_rows_and_leaves_its_output_only(tmp_p
         assert verify(output / f"{name}.audit.jsonl", keys[name], peers, others, owner=name) == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_an_interrupt_cleans_up(tmp_path: Path, number: signal.Signals) -> None:
     temporary = tmp_path / "temporary"
     process = start(temporary)

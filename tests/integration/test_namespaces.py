@@ -73,6 +73,7 @@ def test_the_network_is_as_slow_as_it_says_and_leaves_nothing_behind() -> None:
     assert _namespace() == before
 
 
+@pytest.mark.slow
 def test_three_parties_and_a_dealer_in_four_namespaces(tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text(SCRIPT)

@@ -164,7 +164,10 @@ def sent(output: str) -> str:
 
 @pytest.mark.parametrize(
     ("provider", "base", "path"),
-    [("openai", "/v1", "/v1/chat/completions"), ("anthropic", "", "/v1/messages")],
+    [
+        ("openai", "/v1", "/v1/chat/completions"),
+        pytest.param("anthropic", "", "/v1/messages", marks=pytest.mark.slow),
+    ],
 )
 def test_the_model_gets_the_noisy_figures_and_nothing_else(
     server: ChatServer, provider: str, base: str, path: str

@@ -213,7 +213,7 @@ def counted(
     with noise(drawn, times):
         reports = run_job(one)
     values, _ = combine(reports[0].layout, [report.share for report in reports])
-    scores = values["query"] - colluders(drawn) - 16 * np.bincount(others.flatten(), minlength=len(a))
+    scores = values["query"] - colluders(drawn) - 2**14 * np.bincount(others.flatten(), minlength=len(a))
     return privacy.guess(included, scores, inside=guesses // 2, outside=guesses // 2)
 
 

@@ -44,6 +44,7 @@ def test_a_category_that_is_far_ahead_is_found_with_noise(tmp_path: Path) -> Non
     assert privacy["mechanism"] == "one-sided-geometric"
 
 
+@pytest.mark.slow
 def test_each_choice_is_as_likely_as_its_noise_makes_it(tmp_path: Path) -> None:
     """With little budget others win, too, and as often as the same noise says without shares."""
     one = choice(tmp_path, 0.05)

@@ -307,6 +307,7 @@ assert compiled() == before, compiled()
 """
 
 
+@pytest.mark.slow
 def test_nothing_is_left_to_compile_once_members_connect() -> None:
     result = subprocess.run([sys.executable, "-c", PREPARED], capture_output=True, text=True, timeout=110)
     assert result.returncode == 0, result.stderr

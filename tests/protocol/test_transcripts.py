@@ -142,7 +142,7 @@ class View:
         return first - known, second - known
 
 
-@pytest.mark.parametrize("n", [2, 3, 4, 5])
+@pytest.mark.parametrize("n", [2, 3, *(pytest.param(n, marks=pytest.mark.slow) for n in (4, 5))])
 def test_what_a_coalition_receives_is_uniform_whatever_the_others_secrets_are(n: int) -> None:
     views = [View(n, sign, seed) for sign, seed in ((1, 100 + n), (-1, 200 + n))]
     for opened in (*views[0].opened, *views[1].opened):

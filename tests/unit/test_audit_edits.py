@@ -180,7 +180,8 @@ def test_the_log_as_written_is_whole(logs: Logs) -> None:
     assert found(logs, b"".join(logs.lines)) == []
 
 
-def test_ten_thousand_edits_are_found(logs: Logs, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("edits", [EDITS // 5, pytest.param(EDITS, marks=pytest.mark.slow)])
+def test_ten_thousand_edits_are_found(logs: Logs, monkeypatch: pytest.MonkeyPatch, edits: int) -> None:
     # Pure functions, remembered: nearly all lines are the same each time.
     monkeypatch.setattr(verify_module, "_entry", functools.cache(verify_module._entry))
     monkeypatch.setattr(entry_module, "verify", functools.cache(entry_module.verify))
@@ -190,7 +191,7 @@ def test_ten_thousand_edits_are_found(logs: Logs, monkeypatch: pytest.MonkeyPatc
     whole = b"".join(logs.lines)
     missed: list[tuple[int, str]] = []
     tried = 0
-    while tried < EDITS:
+    while tried < edits:
         editor = EDITORS[tried % len(EDITORS)]
         content = editor(logs, chance)
         if content == whole:  # a byte put beside its like, or removed at the end of nothing

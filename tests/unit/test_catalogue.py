@@ -67,7 +67,7 @@ def test_whether_there_is_noise() -> None:
     said = {name: catalogue.noise(analyses.find(name)) for name in analyses.installed()}
     assert said["private-logistic-regression"].startswith("always")
     assert said["logistic-regression"].startswith("no:")
-    assert said["count-by-category"].startswith("on request:")
+    assert said["count-by-category"].startswith("on request, where rows are split:")
     assert said["count-and-mean"].startswith("on request:")  # each column's sums are its owner's
     assert said["covariance"].startswith("on request, where rows are split:")
 

@@ -20,6 +20,7 @@ from mpcpriv.client.connection import Connection
 from mpcpriv.client.result import Result
 from mpcpriv.errors import UsageError
 from mpcpriv.estimators import CountAndMean, LogisticRegression
+from tests.analyses.answers import column, plain
 from tests.unit.test_report import document, job
 
 INPUTS = {"north": ["age", "bmi", "ill"], "south": ["age", "bmi", "ill"]}
@@ -67,13 +68,13 @@ def rows() -> tuple[np.ndarray, np.ndarray]:
 
 def fitted(rows: tuple[np.ndarray, np.ndarray]) -> tuple[Any, Reference, Daemon]:
     reference = Reference(C=1e6, max_iter=10_000).fit(*rows)
+    frame = {"age": rows[0][:, 0], "bmi": rows[0][:, 1], "ill": rows[1]}
+    terms = [column("age", frame["age"]), column("bmi", frame["bmi"]), column("ill", rows[1], "boolean")]
     answer = {
-        "rows": 200,
-        "features": ["age", "bmi"],
+        **plain("logistic-regression", frame, terms, {"target": "ill"}),
         "coefficients": reference.coef_[0].tolist(),
         "intercept": float(reference.intercept_[0]),
-        "iterations": 8,
-        "converged": 1,
+        "estimate": [*reference.coef_[0].tolist(), float(reference.intercept_[0])],
     }
     daemon = Daemon(answer)
     return LogisticRegression(daemon, purpose="research", target="ill").fit(INPUTS), reference, daemon

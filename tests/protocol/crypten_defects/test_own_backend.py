@@ -51,6 +51,7 @@ def answers(module: str, n: int, folder: Path) -> dict[str, list[str]]:
     return found
 
 
+@pytest.mark.slow  # of a backend that does not change, and is not ours
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("n", [2, pytest.param(3, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("module", [test_numbers, test_torch, test_security])
@@ -103,7 +104,8 @@ def multiprocess(body: str, n: int, seconds: float) -> str | None:
         process.communicate()
 
 
-@pytest.mark.parametrize("n", [2, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("n", [2, 3])
 def test_c14_there_a_small_result_returns_and_a_large_one_never(n: int) -> None:
     assert "returned [1," in (multiprocess("return 1", n, 60) or "")
     assert multiprocess("return torch.zeros(640_000).tolist()", n, 15) is None
