@@ -32,7 +32,16 @@ if TYPE_CHECKING:
     from mpcpriv.client.connection import Connection
     from mpcpriv.client.result import Result
 
-_OF_EVERY_JOB: Final = ("connection", "agreement", "purpose", "recipients", "epsilon", "delta", "timeout")
+_OF_EVERY_JOB: Final = (
+    "connection",
+    "agreement",
+    "alignment",
+    "purpose",
+    "recipients",
+    "epsilon",
+    "delta",
+    "timeout",
+)
 _INTERCEPT: Final = "intercept"
 
 
@@ -116,6 +125,7 @@ class Estimator:
             inputs={name: list(columns) for name, columns in inputs.items()},
             recipients=everything.recipients or [connection.name],
             parameters=parameters,
+            alignment=everything.alignment,
             epsilon=everything.epsilon,
             delta=everything.delta,
         )
@@ -202,6 +212,8 @@ class Linear(Estimator):
         super()._take(result)
         names: list[str] = list(result["terms"] if "terms" in result else result["features"])
         values: list[float] = list(result["estimate"] if "estimate" in result else result["coefficients"])
+        if names.count(_INTERCEPT) > ("terms" in result):
+            raise UsageError(f"a column is called {_INTERCEPT!r}, as what is no column; rename it")
         model = dict(zip(names, values, strict=True))
         self.intercept_ = float(model.pop(_INTERCEPT, result.get(_INTERCEPT, 0.0)))
         self.coef_ = np.array(list(model.values()), dtype=np.float64)
@@ -211,6 +223,12 @@ class Linear(Estimator):
     def _scores(self, x: Any) -> np.ndarray:
         """(n,), the weighted sums of rows (n, d) of one's own."""
         self._fitted()
+        beside = [name for name in ("offset", "exposure") if getattr(self, name, None) is not None]
+        if beside:
+            raise UsageError(
+                f"predict: the model was fitted with an {' and an '.join(beside)}, which a prediction does "
+                "not take; compute it from coef_ and intercept_"
+            )
         names = self.feature_names_in_.tolist()
         if hasattr(x, "columns"):
             missing = [name for name in names if name not in list(x.columns)]

@@ -257,7 +257,7 @@ def _alignment(asked: _Asked) -> Iterator[str]:
     if job.alignment is None:
         for terms in agreed:
             # In the order in which they happen to stand, rows of different people would be put together.
-            if len(columns) > 1 and not shared and columns.keys() <= terms.keys.keys():
+            if not shared and len(columns.keys() & terms.keys.keys()) > 1:
                 yield (
                     f"alignment: none is named, and {terms.name} is how {_all(terms.keys)} are put together; "
                     f'write alignment = "{terms.name}"'

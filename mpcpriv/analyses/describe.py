@@ -179,6 +179,12 @@ parameters = { quantiles = [0.1, 0.5, 0.9], bins = 12 }
             raise UsageError(
                 f"describe: {whole.rows} rows; {least} are needed on either side of each value that is told"
             )
+        ranks = np.unique(np.clip(np.array(asked.parameters.quantiles) * (whole.rows - 1), least - 1, None))
+        if least > 1 and (np.diff(ranks) < least - 1).any():
+            raise UsageError(
+                f"describe: two quantiles of {whole.rows} rows have fewer than {least} between them, the "
+                "agreement's smallest cell; ask for fewer quantiles"
+            )
         told: list[Any] = []
         ends: list[Any] = []
         histograms: list[Any] = []

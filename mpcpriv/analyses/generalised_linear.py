@@ -186,7 +186,12 @@ class GeneralisedLinear(ABC):
             elif name == parameters.exposure:
                 found.append(_called(logarithm(self.name, column), f"{name}{_MARK}log"))
             elif name == parameters.weights:
-                found.append(_called(plain(from_zero(self.name, "weights", column)), f"{name}{_MARK}"))
+                if column.type == "boolean" or column.low is None or column.low <= 0:
+                    raise UsageError(
+                        f"{self.name}: weights {name!r} must be a number with agreed bounds above 0: a "
+                        "weight of 0 would leave rows out, and the model be of fewer than are told"
+                    )
+                found.append(_called(plain(column), f"{name}{_MARK}"))
             elif name == parameters.offset:
                 found.append(_called(plain(column), f"{name}{_MARK}"))
             else:
@@ -254,7 +259,13 @@ class GeneralisedLinear(ABC):
         ]
         weights = None
         if "weights" in named:
-            weights = whole_of(next(iter(found[named["weights"]].values())))
+            column = next(iter(found[named["weights"]].values()))
+            if count * (column.scale.high + column.scale.centre / column.scale.unit) >= _MOST_WEIGHT:
+                raise UsageError(
+                    f"{self.name}: the agreed bounds of weights {named['weights']!r} are too narrow for "
+                    "their size, and a sum of them would leave the ring; agree on a lower bound nearer to 0"
+                )
+            weights = whole_of(column)
         return Rows(found[parameters.target], weights, count), offsets, others
 
     def read(self, asked: Asked, opened: Opened) -> Answer:
@@ -304,6 +315,11 @@ class GeneralisedLinear(ABC):
         title = f"{self.name.replace('-', ' ').capitalize()}"
         shown = shown_coefficients("Coefficients", answer, "z", self.ratio)
         return [Table(title, {"": list(summary), " ": list(summary.values())}), *shown]  # type: ignore[arg-type]
+
+
+_MOST_WEIGHT: Final = 2.0**27
+"""Of all rows together, in units of the scale of the weights: with standardised columns of up to 2 squared on
+average, sums stay below 2^29."""
 
 
 def whole_of(column: Column) -> Vector:

@@ -93,18 +93,27 @@ parameters = { time = "week", event = "arrest", group = "aid" }
         # Of each group, those censored and those with the event: a table as any other.
         totals: Any = counts.sum(2).flatten()
         if ctx.smallest_cell > 1:
-            totals = suppress(totals, ctx.smallest_cell)
+            # Of small groups the differences would tell who is at risk when: few whole numbers fit them.
+            sizes: Any = torch.cat([counts.sum((1, 2)), events.sum().reshape(1)])
+            enough: Any = sizes.ge(ctx.smallest_cell - 0.5).sum().ge(sizes.nelement() - 0.5)
+            excess, covariance = excess * enough, covariance * enough
+            totals = torch.cat([suppress(totals, ctx.smallest_cell), enough.reshape(1)])
         return {"excess": excess, "covariance": torch.flatten(covariance), "totals": totals}
 
     def read(self, asked: Asked, opened: Opened) -> Answer:
         """See `Computed.read`."""
         plan = self._plan(asked)
         size = len(plan.groups)
-        totals = np.rint(opened["totals"]).astype(int).reshape(size, 2)
-        shown = (totals >= 0).all(1)
+        totals, enough = np.split(np.rint(opened["totals"]).astype(int), [2 * size])
+        totals = totals.reshape(size, 2)
+        if not enough.all():
+            raise UsageError(
+                f"{self.name}: a group has fewer rows, or all together had fewer events, than the agreement "
+                "lets be shown; put groups together, or agree on another smallest cell"
+            )
         return {
             **self._test(plan, opened["excess"], opened["covariance"].reshape(size, size)),
-            "group_rows": np.where(shown, totals.sum(1), -1).tolist(),
+            "group_rows": np.where((totals >= 0).all(1), totals.sum(1), -1).tolist(),
             "group_events": totals[:, 1].tolist(),
         }
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -100,6 +100,10 @@ class Line:
         return twice.reshape(1), ties.reshape(1)
 
 
+_MOST_ROWS: Final = 1 << 17
+"""Whose ranks, and cubes of how many are equal, are whole numbers that add up exactly."""
+
+
 class TwoGroups(Document):
     """What a job can set.
 
@@ -159,6 +163,8 @@ class OfTwoGroups(ABC):
         if missing:
             raise UsageError(f"{self.name}: {', '.join(missing)} is none of the columns")
         group: Any = columns[parameters.group].shared
+        if len(group) > _MOST_ROWS:
+            raise UsageError(f"{self.name}: {len(group)} rows; ranks of {_MOST_ROWS} at most fit the ring")
         first: Any = group.gt(0.5) * 1  # a shared whole number: no product of these is truncated
         line = Line.of(columns[parameters.value].shared, first.unsqueeze(1))
         count: Any = first.sum().reshape(1)

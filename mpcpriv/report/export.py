@@ -54,7 +54,16 @@ def arrow(table: Table) -> pa.Table:
     """
     import pyarrow as pa
 
-    return pa.table({heading or "name": _alike(cells) for heading, cells in table.columns.items()})
+    cells = table.columns.values()
+    return pa.table(dict(zip(_headings(table), map(_alike, cells), strict=True)))
+
+
+def _headings(table: Table) -> list[str]:
+    """Of its columns; a column without one gets a name that no other has."""
+    name = "name"
+    while name in table.columns:
+        name += "_"
+    return [heading or name for heading in table.columns]
 
 
 def _write(
@@ -74,8 +83,9 @@ def _write(
 
 def _csv(table: Table) -> bytes:
     out = io.StringIO(newline="")
-    writer = csv.writer(out)
-    writer.writerow([_text(heading or "name") for heading in table.columns])
+    # All text in quotes: a spreadsheet that splits at semicolons must not find a formula behind one.
+    writer = csv.writer(out, quoting=csv.QUOTE_NONNUMERIC)
+    writer.writerow([_text(heading) for heading in _headings(table)])
     writer.writerows(zip(*([_text(cell) for cell in cells] for cells in table.columns.values()), strict=True))
     return out.getvalue().encode()
 

@@ -19,17 +19,20 @@ def privacy(statement: Mapping[str, Any]) -> list[str]:
     found = [f"{_capital(text)}."]
     noise = statement.get("privacy")
     if noise is None:
-        found += [
-            "The numbers are exact: who knows all rows but one can compute the last one's part in them.",
-            f"{_capital(more)}.",
-        ]
+        if "rounding" in statement:
+            found.append(f"Rounded before anybody saw them: {statement['rounding']}.")
+        else:
+            found.append(
+                "The numbers are exact: who knows all rows but one can compute the last one's part in them."
+            )
+        found.append(f"{_capital(more)}.")
         return found
     epsilon, delta = float(noise["epsilon"]), float(noise["delta"])
     but = f", but for a chance of {delta:g}" if delta else ""
     found.append(
         "Whether a given row takes part: this result changes the odds of any guess at that by a factor of at "
         f"most e^{epsilon:g} = {_factor(epsilon)}{but}; the odds between two values of a row that is known "
-        "to take part, by its square."
+        f"to take part, by its square{_twice(epsilon, delta)}."
     )
     found.append(
         f"Every computing party added {noise['mechanism']} noise of its own, which no other party knows. "
@@ -55,6 +58,14 @@ def not_promised(statement: Mapping[str, Any]) -> list[str]:
 
 def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
+
+
+def _twice(epsilon: float, delta: float) -> str:
+    """From one value to none, and from none to the other: the second chance is enlarged by the first."""
+    if not delta:
+        return ""
+    chance = (1 + math.exp(epsilon)) * delta if epsilon < 700 else 1.0
+    return f", but for a chance of {min(chance, 1.0):.3g}"
 
 
 def _factor(epsilon: float) -> str:

@@ -89,6 +89,7 @@ def test_predictions_are_those_of_scikit_learn(rows: tuple[np.ndarray, np.ndarra
         "purpose": "research",
         "inputs": INPUTS,
         "recipients": ["alice"],
+        "alignment": None,
         "parameters": {"target": "ill", "steps": 10, "penalty": 1.0},
         "epsilon": None,
         "delta": None,
