@@ -61,7 +61,7 @@ parameters = { target = "visits", exposure = "years" }
     def besides(self, model: Counts, fit: Any, rows: Rows) -> Mapping[str, Any]:
         """See `GeneralisedLinear.besides`."""
         part = DIGITS / rows.count
-        mean: Any = self.counts(rows)[2] * rows.target[""].scale.unit
+        mean: Any = self.counts(rows)[2] * (rows.target[""].scale.unit / DIGITS)
         above: Any = model.y * (natural(rows.target[_LOG]) - fit.predictor)
         return {
             **super().besides(model, fit, rows),
