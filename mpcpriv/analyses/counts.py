@@ -7,7 +7,7 @@ is around 1, where fixed point has its digits.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -208,6 +208,24 @@ def logarithm_of(target: ColumnTerms) -> Feature:
         return np.log(np.clip(y, least, high))
 
     return number_of(target, logarithm, math.log(least), math.log(high))
+
+
+def interpolant(function: Callable[[np.ndarray], np.ndarray], low: float, high: float) -> list[float]:
+    """Six coefficients of a polynomial that takes a function's place between two points, from the constant
+    on: the interpolant at Chebyshev's nodes."""
+    from numpy.polynomial import Chebyshev, Polynomial
+
+    found = Chebyshev.interpolate(function, 5, domain=[low, high]).convert(kind=Polynomial)
+    coefficients: list[float] = found.coef.tolist()
+    return coefficients
+
+
+def quintic(x: Vector, coefficients: Sequence[float]) -> Vector:
+    """A polynomial of six coefficients, of each element."""
+    square: Any = x * x
+    cube = x * square
+    powers = (x, square, cube, square * square, square * cube)
+    return sum((power * k for power, k in zip(powers, coefficients[1:], strict=True)), coefficients[0])
 
 
 def natural(column: Column) -> Vector:

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from mpcpriv.agreement.model import ColumnTerms
 from mpcpriv.analyses.analysis import Plain
-from mpcpriv.analyses.counts import DIGITS, Counts, OfCounts, bounds, mean_of, natural
+from mpcpriv.analyses.counts import DIGITS, Counts, OfCounts, bounds, interpolant, mean_of, natural, quintic
 from mpcpriv.analyses.feature import Feature
 from mpcpriv.analyses.generalised_linear import LIMITS, METHOD, Found, Rows, number_of
 from mpcpriv.analyses.generalised_linear import Parameters as Common
@@ -23,6 +23,7 @@ _SPREAD: Final = "log of 1 + alpha y"
 _SHARE: Final = "alpha y log of 1 + 1 / (alpha y)"
 _FEW: Final = 0.25
 """Of 1 / (1 + c m), where a polynomial takes the place of a logarithm near 0."""
+_SERIES: Final = interpolant(lambda e: -np.log1p(-e) / e, 0, _FEW)
 _BEST: Final = "log-likelihood"
 
 
@@ -176,20 +177,9 @@ def _shared_out(model: Counts, mean: Any) -> Any:
     """
     damped: Any = model.divisor(mean).reciprocal()
     rest: Any = damped * model.rest
-    square: Any = rest * rest
-    powers = (rest, square, rest * square, square * square)
-    series: Any = sum((power * float(k) for power, k in zip(powers, _SERIES[1:], strict=True)), _SERIES[0])
-    near = model.y * damped * model.part * series
+    near = model.y * damped * model.part * quintic(rest, _SERIES)
     far = model.y * model.over * (1 - rest).log() * -1
     return near + rest.gt(_FEW) * (free(far) - free(near))
-
-
-def _series() -> np.ndarray:
-    """Coefficients of -ln(1 - e) / e, for e up to `_FEW`: of the interpolant at Chebyshev's nodes."""
-    from numpy.polynomial import Chebyshev, Polynomial
-
-    found = Chebyshev.interpolate(lambda e: -np.log1p(-e) / e, 4, domain=[0, _FEW])
-    return found.convert(kind=Polynomial).coef
 
 
 def _saturated(y: Any, alpha: float) -> Any:
@@ -201,5 +191,4 @@ def _saturated(y: Any, alpha: float) -> Any:
     return own + gammaln(y + 1 / alpha) - gammaln(1 / alpha) - gammaln(y + 1)
 
 
-_SERIES: Final = _series()
 ANALYSIS: Final = NegativeBinomialRegression()
