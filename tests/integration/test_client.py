@@ -28,7 +28,7 @@ PATIENCE = 60.0
 
 @pytest.fixture(scope="module")
 def sites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sites]:
-    with daemons(tmp_path_factory.mktemp("sites"), "quick") as running:
+    with daemons(tmp_path_factory.mktemp("sites"), "quick", "warm") as running:
         running.agree()
         running.agree(name="approved", approval="steward")
         yield running

@@ -251,6 +251,7 @@ def test_a_plan_says_who_could_learn_what(tmp_path: Path) -> None:
     assert "colludes" in told["dealer"]
 
 
+@pytest.mark.usefixtures("warm_workers")
 def test_between_processes(tmp_path: Path) -> None:
     one = summary(tmp_path, recipients=["bob"])
     programs = [one.program(name) for name in OWNERS]
