@@ -83,7 +83,7 @@ def daemons(folder: Path, names: Sequence[str]) -> Iterator[None]:
     finally:
         for process in running:
             process.kill()
-            process.wait()
+            process.communicate()  # closes its standard input, too
 
 
 def answers(config: Path) -> None:
