@@ -1,4 +1,4 @@
-"""Daemons and workers that start at once: forked by a process that has loaded their modules already.
+"""Daemons, workers and commands that start at once: forked by a process that has loaded their modules.
 
 A daemon is a new interpreter, which imports for two seconds, and so is each of its workers, which imports
 torch for more; a test that starts dozens has no time for that. Here both are forked from one server, and are
@@ -61,10 +61,14 @@ def server(*loaded: str) -> str:
 
 
 def serve(path: str, *loaded: str) -> None:
-    """Forks a daemon or a worker for each connection, until it is killed or its standard input ends."""
+    """Forks a daemon, a worker or a command for each connection, until its standard input ends."""
+    from mpcpriv import cli
+    from mpcpriv.client import control
     from mpcpriv.party import jobs, worker
     from tests.integration import daemon_entry, quick_job
 
+    assert cli
+    assert control
     assert jobs
     assert worker
     assert daemon_entry
@@ -111,7 +115,8 @@ def _nurse(connection: socket.socket) -> None:
 
 
 def _become(asked: dict[str, Any], descriptors: Sequence[int], parent: int) -> None:
-    """Is the daemon of `asked`, or a worker with a channel. Does not return."""
+    """Is the daemon or the command of `asked`, or a worker with a channel. Does not return."""
+    from mpcpriv.cli import app
     from mpcpriv.party import worker
     from tests.integration import daemon_entry
 
@@ -127,7 +132,13 @@ def _become(asked: dict[str, Any], descriptors: Sequence[int], parent: int) -> N
         if channel:
             os.setsid()
             worker.main(channel[0], parent)
-        daemon_entry.main(*asked["daemon"])
+        if "command" in asked:
+            sys.argv = ["mpcpriv", *asked["command"]]
+            app()
+        else:
+            daemon_entry.main(*asked["daemon"])
+    except SystemExit as ended:
+        worker.leave(int(ended.code or 0))
     except BaseException:  # noqa: BLE001 -- as the interpreter does at its end
         traceback.print_exc()
     worker.leave(1)
@@ -139,7 +150,7 @@ class Forked:
     Args:
         address: of the server.
         descriptors: a worker's channel, if it is one, and the two outputs.
-        asked: its environment, and a daemon's arguments.
+        asked: its environment, and the arguments of a daemon or a command.
     """
 
     def __init__(self, address: str, descriptors: Sequence[int], **asked: Any) -> None:
@@ -190,6 +201,21 @@ class Worker(Forked):
         for _, there in ends:
             os.close(there)
         self.stdout, self.stderr = (os.fdopen(here, "rb", 0) for here, _ in ends)
+
+
+def command(*arguments: str | Path) -> tuple[int, str, str]:
+    """What `mpcpriv` with these arguments ends with and says."""
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        process = Forked(
+            server(),
+            [out.fileno(), err.fileno()],
+            environment=dict(os.environ),
+            command=[str(one) for one in arguments],
+        )
+        status = process.wait(100)
+        for said in (out, err):
+            said.seek(0)
+        return status, out.read().decode(), err.read().decode()
 
 
 class Subprocess:
