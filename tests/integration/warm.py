@@ -157,7 +157,7 @@ class Forked:
         self.returncode: int | None = None
         with socket.socket(socket.AF_UNIX) as connection:
             connection.connect(address)
-            asked["folder"] = os.getcwd()
+            asked.setdefault("folder", os.getcwd())
             socket.send_fds(connection, [json.dumps(asked).encode()], descriptors)
             self._said: TextIO = connection.makefile("r")
         self.pid = int(self._said.readline())
@@ -203,13 +203,14 @@ class Worker(Forked):
         self.stdout, self.stderr = (os.fdopen(here, "rb", 0) for here, _ in ends)
 
 
-def command(*arguments: str | Path) -> tuple[int, str, str]:
-    """What `mpcpriv` with these arguments ends with and says."""
+def command(*arguments: str | Path, folder: Path = ROOT, **environment: str) -> tuple[int, str, str]:
+    """What `mpcpriv` with these arguments, in this folder, ends with and says."""
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         process = Forked(
             server(),
             [out.fileno(), err.fileno()],
-            environment=dict(os.environ),
+            environment={**os.environ, **environment},
+            folder=str(folder),
             command=[str(one) for one in arguments],
         )
         status = process.wait(100)
