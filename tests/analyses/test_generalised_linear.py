@@ -297,6 +297,28 @@ def test_columns_that_do_not_fit() -> None:
         plain("logistic-regression", *_only(few, terms, "yes", "x"), {"target": "yes"})
 
 
+@pytest.mark.parametrize(
+    ("bounds", "message"),
+    [
+        ({"type": "boolean"}, "bounds above 0"),
+        ({"type": "number", "low": 0.0, "high": 2.0}, "bounds above 0"),
+        ({"type": "number", "low": -1.0, "high": 2.0}, "bounds above 0"),
+        ({"type": "number", "low": 1.0, "high": 1.000001}, "too narrow"),
+        ({"type": "number", "low": 1.0, "high": 2.0}, ""),
+    ],
+)
+def test_weights_that_leave_rows_out_or_the_ring_are_refused(bounds: dict[str, Any], message: str) -> None:
+    frame, terms = _small(weight=np.ones(200))
+    frame, terms = _only(frame, terms, "x", "yes", "weight")
+    terms = [one if one["name"] != "weight" else {"name": "weight", **bounds} for one in terms]
+    parameters = {"target": "yes", "weights": "weight"}
+    if not message:
+        assert plain("poisson-regression", frame, terms, parameters)["converged"] == 1
+        return
+    with pytest.raises(UsageError, match=message):
+        plain("poisson-regression", frame, terms, parameters)
+
+
 def test_bounds_so_wide_that_digits_are_lost() -> None:
     frame, terms = _small()
     frame["y"] = frame["y"] / 1000
