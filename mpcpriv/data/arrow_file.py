@@ -62,8 +62,8 @@ class _Batches:
 
 def _textual(kind: pa.DataType) -> bool:
     types = pa.types
-    of_text = types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
-    return of_text or types.is_integer(kind) or types.is_date(kind)
+    text = (types.is_string, types.is_large_string, types.is_string_view)
+    return any(is_one(kind) for is_one in (*text, types.is_integer, types.is_date))
 
 
 @contextmanager

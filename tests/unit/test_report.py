@@ -306,6 +306,19 @@ def test_plots_say_that_they_leave_out_what_is_infinite_or_undefined(
     assert "nan" not in table_text(table)
 
 
+def test_an_estimate_of_no_weight_is_drawn_the_smallest(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[Any] = []
+    scatter = Axes.scatter
+    monkeypatch.setattr(
+        Axes, "scatter", lambda *args, s, **rest: (sizes.append(list(s)), scatter(*args, s=s, **rest))
+    )
+    draw(
+        Forest("Odds", "odds ratio", ["a", "b", "c"], [1, 2, 3], [1, 1, 1], [2, 3, 4], 1.0, [NAN, 4, 2]),
+        "svg",
+    )
+    assert sizes == [[24, 84, 54]]
+
+
 def test_every_form_has_words_for_what_is_infinite_or_undefined(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
