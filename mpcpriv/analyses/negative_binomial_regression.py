@@ -11,7 +11,7 @@ from pydantic import Field
 
 from mpcpriv.agreement.model import ColumnTerms
 from mpcpriv.analyses.analysis import Plain
-from mpcpriv.analyses.counts import DIGITS, Counts, OfCounts, bounds, logarithm_of, mean_of, natural
+from mpcpriv.analyses.counts import DIGITS, Counts, OfCounts, bounds, logarithm_of, mean_of, natural, unit_of
 from mpcpriv.analyses.feature import Feature
 from mpcpriv.analyses.generalised_linear import LIMITS, METHOD, Found, Rows, number_of
 from mpcpriv.analyses.generalised_linear import Parameters as Common
@@ -87,21 +87,21 @@ parameters = { target = "visits", alpha = 0.8 }
     def model(self, rows: Rows, parameters: Any) -> Counts:
         """See `GeneralisedLinear.model`: of Poisson's, where alpha is estimated."""
         y, per, mean = self.counts(rows)
-        alpha, unit = parameters.alpha, rows.target[""].scale.unit
+        alpha, unit = parameters.alpha, unit_of(rows.target[""].scale)
         return Counts(y, per, None if alpha is None else mean * (alpha * unit))
 
     def refined(self, model: Counts, fit: Any, rows: Rows) -> Counts | None:
         """See `GeneralisedLinear.refined`."""
         if model.over is not None:
             return None
-        mean: Any = self.counts(rows)[2] * rows.target[""].scale.unit
+        mean: Any = self.counts(rows)[2] * unit_of(rows.target[""].scale)
         return Counts(model.y, model.per, model.moment(fit, mean))
 
     def besides(self, model: Counts, fit: Any, rows: Rows) -> Mapping[str, Any]:
         """See `GeneralisedLinear.besides`."""
         import torch
 
-        told, unit, over = super().besides(model, fit, rows), rows.target[""].scale.unit, model.over
+        told, unit, over = super().besides(model, fit, rows), unit_of(rows.target[""].scale), model.over
         assert over is not None
         if _LOG not in rows.target:
             return {**told, "alpha": over * model.per * (1 / unit)}

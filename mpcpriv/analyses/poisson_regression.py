@@ -10,7 +10,7 @@ import numpy as np
 
 from mpcpriv.agreement.model import ColumnTerms
 from mpcpriv.analyses.analysis import Plain
-from mpcpriv.analyses.counts import DIGITS, Counts, OfCounts, bounds, logarithm_of, mean_of, natural
+from mpcpriv.analyses.counts import DIGITS, Counts, OfCounts, bounds, logarithm_of, mean_of, natural, unit_of
 from mpcpriv.analyses.feature import Feature
 from mpcpriv.analyses.generalised_linear import LIMITS, METHOD, Found, Parameters, Rows, number_of
 
@@ -61,13 +61,13 @@ parameters = { target = "visits", exposure = "years" }
     def besides(self, model: Counts, fit: Any, rows: Rows) -> Mapping[str, Any]:
         """See `GeneralisedLinear.besides`."""
         part = DIGITS / rows.count
-        mean: Any = self.counts(rows)[2] * rows.target[""].scale.unit
+        mean: Any = self.counts(rows)[2] * unit_of(rows.target[""].scale)
         above: Any = model.y * (natural(rows.target[_LOG]) - fit.predictor)
         return {
             **super().besides(model, fit, rows),
             "deviance": rows.weighted(above).sum() * part,
             "saturated": rows.weighted(natural(rows.target[_BEST])).sum() * part,
-            "overdispersion": model.moment(fit, mean) * model.per * (1 / rows.target[""].scale.unit),
+            "overdispersion": model.moment(fit, mean) * model.per * (1 / unit_of(rows.target[""].scale)),
         }
 
     def fitted(self, found: Found, parameters: Any) -> Mapping[str, Plain]:

@@ -319,6 +319,32 @@ def test_weights_that_leave_rows_out_or_the_ring_are_refused(bounds: dict[str, A
         plain("poisson-regression", frame, terms, parameters)
 
 
+@pytest.mark.parametrize("alpha", [None, 0.01])
+def test_counts_far_from_0_keep_the_digits_of_their_mean(tmp_path: Path, alpha: float | None) -> None:
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=300)
+    y = np.clip(rng.poisson(np.exp(6.91 + 0.01 * x)), 990, 1010)
+    terms = [column("y", y, "integer", low=990.0, high=1010.0), column("x", x)]
+    given = {} if alpha is None else {"alpha": alpha}
+    analysis = "poisson-regression" if alpha is None else "negative-binomial-regression"
+    found = split_by_rows(tmp_path, analysis, {"y": y, "x": x}, terms, {"target": "y", **given})
+    family = POISSON if alpha is None else sm.families.NegativeBinomial(alpha=alpha)
+    expected = sm.GLM(y, sm.add_constant(x, prepend=False), family).fit(tol=1e-12)
+    agrees(found, expected, ["x"], 1e-3)
+    assert found["mean"] == pytest.approx(y.mean(), rel=5e-5)
+    assert found["total"] == pytest.approx(y.sum(), rel=5e-5)
+    if alpha is None:
+        assert found["log_likelihood"] == pytest.approx(expected.llf, rel=1e-3)
+
+
+@pytest.mark.parametrize("analysis", ["poisson-regression", "negative-binomial-regression"])
+def test_bounds_so_narrow_that_digits_are_lost(analysis: str) -> None:
+    frame, terms = _small(far=np.full(200, 1e5))
+    narrow = [one if one["name"] != "far" else {**one, "low": 1e5 - 4, "high": 1e5 + 4} for one in terms]
+    with pytest.raises(UsageError, match="close to each other"):
+        plain(analysis, *_only(frame, narrow, "far", "x"), {"target": "far"})
+
+
 def test_bounds_so_wide_that_digits_are_lost() -> None:
     frame, terms = _small()
     frame["y"] = frame["y"] / 1000
