@@ -150,11 +150,11 @@ class CoxRegression:
         "of each row and time of it one yes-or-no is shared, 2^24 in all at most, so few `intervals` make "
         "it fast. Agreed bounds should be no wider than twenty times the spread of a column, or digits are "
         "lost. `converged` is 0 where the last step could still move a coefficient by 0.02 standard "
-        "errors, or a predictor left the range in which it is computed: run it again with more steps, or "
-        "look at the columns. Without differential privacy: a row changes the risk set of every time "
-        "before its own, the partial likelihood is no sum over rows, and how much one row can change the "
-        "coefficients has no bound; with noise, ask for kaplan-meier and log-rank, or for a private "
-        "logistic regression of the event."
+        "errors, a predictor left the range in which it is computed, or a column varies by less than fixed "
+        "point can tell: run it again with more steps, or look at the columns. Without differential "
+        "privacy: a row changes the risk set of every time before its own, the partial likelihood is no sum "
+        "over rows, and how much one row can change the coefficients has no bound; with noise, ask for "
+        "kaplan-meier and log-rank, or for a private logistic regression of the event."
     )
     parameters: Final = Parameters
     example: Final = """\
@@ -225,7 +225,7 @@ parameters = { time = "week", event = "arrest" }
         # The baseline takes up what an intercept, and so the means, would be.
         z, _, per_spread, variance = newton.standardise(explaining)
         model = Hazards(at_risk, made[0])
-        fit = newton.minimise(z, model, 0.0, None, 0.0, parameters.steps, ctx.steps)
+        fit = newton.minimise(z, variance, model, 0.0, None, 0.0, parameters.steps, ctx.steps)
         x, spread = z[:, :-1], variance * per_spread
         means: Any = model.means(x, model.hazard(fit.predictor))
         expected: Any = fit.point.information

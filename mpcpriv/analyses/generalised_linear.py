@@ -40,9 +40,10 @@ METHOD: Final = (
 LIMITS: Final = (
     "Agreed bounds should be no wider than twenty times the spread of a column, or digits are lost; columns "
     "of which one nearly follows from others are refused. `converged` is 0 where the last step could still "
-    "move a coefficient by 0.02 standard errors, or where a predictor left the range in which it is "
-    "computed: run it again with more steps, or look at the columns. There is no differential privacy: how "
-    "much one row can change the coefficients has no bound."
+    "move a coefficient by 0.02 standard errors, where a predictor left the range in which it is "
+    "computed, or where a column varies by less than fixed point can tell (a yes-or-no that is rarer than "
+    "in 2^-17 of the rows): run it again with more steps, or look at the columns. There is no differential "
+    "privacy: how much one row can change the coefficients has no bound."
 )
 
 _LOST: Final = 0.01
@@ -216,7 +217,9 @@ class GeneralisedLinear(ABC):
         around = newton.free(offset - less) if offsets else 0.0
         model = self.model(rows, parameters)
         while True:
-            fit = newton.minimise(z, model, around, rows.weights, penalty, parameters.steps, ctx.steps)
+            fit = newton.minimise(
+                z, variance, model, around, rows.weights, penalty, parameters.steps, ctx.steps
+            )
             better = self.refined(model, fit, rows)
             if better is None:
                 break

@@ -61,6 +61,9 @@ def parts_of(rows: int) -> float:
     return float(2.0 ** min(max(25 - math.ceil(math.log2(rows)), 0), 8))
 
 
+_LEAST: Final = 2.0**-16
+"""Variance that fixed point holds: that of a yes-or-no in one of 2^16 rows."""
+
 Steps = Callable[[int, str], Iterator[int]]
 """`mpcpriv.steps`."""
 
@@ -174,6 +177,7 @@ def ones(x: Vector) -> Vector:
 
 def minimise(
     x: Vector,
+    variance: Vector,
     model: Model,
     offset: Vector,
     weights: Vector | None,
@@ -185,6 +189,7 @@ def minimise(
 
     Args:
         x: (n, d + 1), standardised, with its column of ones.
+        variance: (d,), of the columns before; where it is less than fixed point holds, nothing converges.
         model: of the rows.
         offset: (n,), added to the predictor; or 0.
         weights: (n,), of the rows; None where they are 1.
@@ -250,7 +255,9 @@ def minimise(
     lower = (gradient * change).sum() * (1 / (_NEAR * scale**2 / unit)) - dispersion
     flat = gradient.abs().sum() * (unit / scale / rows / _FLAT) - 1
     left = (rest * rest).sum() * (1 / _INVERSE) - 1
-    wrong = torch.stack([lower, flat, left, model.outside(predictor) + lower * 0]).gt(0)
+    wrong: Any = torch.stack([lower, flat, left, model.outside(predictor) + lower * 0])
+    # A column without variance is one of zeros here, and so is its coefficient, whatever it should be.
+    wrong = torch.cat([wrong, _LEAST - variance]).gt(0)
     return Fit(
         at * scale - change,
         predictor,

@@ -227,6 +227,22 @@ def test_too_few_steps_have_not_converged(tmp_path: Path, steps: int) -> None:
     assert plain(analysis, frame, terms, {**parameters, "steps": steps})["converged"] == 0
 
 
+def test_a_column_without_variance_in_fixed_point_has_not_converged(tmp_path: Path) -> None:
+    """Its coefficient is 0, which the penalty alone would have settle."""
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=20_000)
+    y = (x + rng.logistic(size=20_000) > 0) * 1
+    parameters = {"target": "y", "penalty": 5.0, "steps": 6}
+    for spread, converged in ((1.7, 0), (40.0, 1)):
+        frame = {"y": y, "x": spread * x}
+        terms = [column("y", y, "boolean"), column("x", x, low=-4000.0, high=4000.0)]
+        assert plain("logistic-regression", frame, terms, parameters)["converged"] == converged
+        if not converged:
+            found = split_by_rows(tmp_path, "logistic-regression", frame, terms, parameters)
+            assert found["converged"] == 0
+            assert found["estimate"][0] == 0
+
+
 def test_what_left_its_range_has_not_converged(monkeypatch: pytest.MonkeyPatch) -> None:
     job = CASES["poisson cpunish"].job()
     assert plain(*job)["converged"] == 1
