@@ -15,7 +15,7 @@ from mpcpriv.agreement.model import ColumnTerms
 from mpcpriv.analyses.analysis import Answer, Asked, Context, Opened, Plain
 from mpcpriv.analyses.feature import Feature, plain, regressors
 from mpcpriv.analyses.inference import COEFFICIENTS, INTERCEPT, coefficient_table, shown_coefficients
-from mpcpriv.analyses.newton import Vector, parts_of, scale_of
+from mpcpriv.analyses.newton import Vector, covariance, parts_of, scale_of
 from mpcpriv.analyses.outline import Outline, together
 from mpcpriv.analyses.shown import Shown, Table
 from mpcpriv.data.scale import Scale
@@ -46,8 +46,6 @@ LIMITS: Final = (
     "privacy: how much one row can change the coefficients has no bound."
 )
 
-_LOST: Final = 0.01
-"""What part of a variance may be lost to rounding: it is much less where columns are not nearly collinear."""
 _MARK: Final = "\x1f"
 """Between a column's name and what its owner makes of it: no column's name has this character."""
 
@@ -292,12 +290,12 @@ class GeneralisedLinear(ABC):
             level -= Scale.of(logarithm(self.name, columns[parameters.exposure]).terms).centre
         estimate, back = in_units(terms, opened["coefficients"] / scale_of(rows))
         estimate[-1] += level
-        covariance = back @ _inverse(self.name, information, rows, converged) @ back.T * factor
-        error = np.sqrt(np.diag(covariance))
+        variances = back @ _inverse(self.name, information, rows, converged) @ back.T * factor
+        error = np.sqrt(np.diag(variances))
         return {
             "rows": rows,
             **coefficient_table([*(one.name for one in terms), INTERCEPT], estimate, error),
-            "covariance": covariance.flatten().tolist(),
+            "covariance": variances.flatten().tolist(),
             "residual_degrees": rows - size,
             **self.fitted(found, parameters),
             "iterations": parameters.steps,
@@ -354,15 +352,10 @@ def _inverse(name: str, information: np.ndarray, rows: int, converged: int) -> n
     Raises:
         UsageError: there is none, or rounding would show in it.
     """
-    symmetric = (information + information.T) / 2
-    size = np.sqrt(np.clip(np.diag(symmetric), 0, None))
-    if (size > 0).all():
-        values, vectors = np.linalg.eigh(symmetric / np.outer(size, size))
-        # In each sum there is the rounding of so many products, times numbers up to 4.
-        lost = 2.0**-14 * math.sqrt(rows * len(size)) / parts_of(rows) / size.min() ** 2
-        if values[0] * _LOST > lost:
-            inverse: np.ndarray = (vectors / values) @ vectors.T / np.outer(size, size)
-            return inverse
+    # In each sum there is the rounding of so many products, times numbers up to 4.
+    found = covariance(information, 2.0**-14 * math.sqrt(rows) / parts_of(rows))
+    if found is not None:
+        return found
     raise UsageError(
         f"{name}: the data do not determine the coefficients: a column is constant, or follows from others, "
         f"or {'nearly does' if converged else 'predicts the target without fail'}; leave it out"

@@ -19,6 +19,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
+import numpy as np
+
 from mpcpriv.errors import UsageError
 
 Vector = Any
@@ -63,6 +65,9 @@ def parts_of(rows: int) -> float:
 
 _LEAST: Final = 2.0**-16
 """Variance that fixed point holds: that of a yes-or-no in one of 2^16 rows."""
+
+_LOST: Final = 0.01
+"""What part of a variance may be lost to rounding: it is much less where columns are not nearly collinear."""
 
 Steps = Callable[[int, str], Iterator[int]]
 """`mpcpriv.steps`."""
@@ -318,3 +323,24 @@ def information(
         ridge: Any = torch.cat([variance * (penalty * part), variance[:1] * 0])
         gram = gram + ridge * torch.eye(len(ridge), dtype=torch.int64)
     return gram.flatten()
+
+
+def covariance(information: np.ndarray, rounding: float) -> np.ndarray | None:
+    """One over an information matrix, in float64 at the recipients.
+
+    Args:
+        information: (d, d), as it was opened, of numbers of about 1.
+        rounding: of each of its sums, the standard deviation.
+
+    Returns:
+        (d, d); None where there is none, or where rounding would show in it.
+    """
+    symmetric = (information + information.T) / 2
+    size = np.sqrt(np.clip(np.diag(symmetric), 0, None))
+    if not (size > 0).all():
+        return None
+    values, vectors = np.linalg.eigh(symmetric / np.outer(size, size))
+    if values[0] * _LOST <= math.sqrt(len(size)) * rounding / size.min() ** 2:
+        return None
+    inverse: np.ndarray = (vectors / values) @ vectors.T / np.outer(size, size)
+    return inverse
