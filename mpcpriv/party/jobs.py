@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from mpcpriv.engine.loop import Watcher
     from mpcpriv.engine.session import Session
     from mpcpriv.privacy.mechanism import Noise
-    from mpcpriv.release import Layout, Sealed
+    from mpcpriv.release import Cohort, Layout, Sealed
 
 MOST_COUNTED = 1 << 30
 """Of so many rows, counts are compared on shares."""
@@ -78,7 +78,7 @@ class JobProgram:
         received: when the job first came to this party's daemon, by its clock.
         newest: the newest version of the agreement that the daemon knows.
         releases: by data set, how many results were released before.
-        earlier: by data set, the rows of each release without noise before, under this agreement.
+        earlier: `release.cohorts` of each release without noise before, under this agreement.
     """
 
     agreement: bytes
@@ -88,7 +88,7 @@ class JobProgram:
     received: datetime
     newest: int
     releases: Mapping[str, int]
-    earlier: Sequence[Mapping[str, int]] = ()
+    earlier: Sequence[Cohort] = ()
 
     def watch(self, watcher: Watcher) -> None:
         """Has `watcher` told of progress, in the place of stderr."""
@@ -173,7 +173,7 @@ def compute(
     admitted: AdmittedJob,
     analysis: analyses.Analysis,
     own: Mapping[str, Held | Unaligned],
-    earlier: Sequence[Mapping[str, int]] = (),
+    earlier: Sequence[Cohort] = (),
 ) -> tuple[Mapping[str, int], Sealed]:
     """What all parties do alike, in a plan as in earnest.
 

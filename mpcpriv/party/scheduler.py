@@ -50,7 +50,7 @@ from mpcpriv.party.running import Run
 from mpcpriv.party.standing import Standing, standing
 from mpcpriv.party.state import State, StoredJob
 from mpcpriv.privacy.ledger import NotReserved
-from mpcpriv.release import apart, charges, cohorts
+from mpcpriv.release import Cohort, apart, charges, cohorts
 from mpcpriv.transport.base import Limits
 
 RESTARTED: Final = "the daemon was restarted"
@@ -354,7 +354,7 @@ class Scheduler:
                     # Once more: of two jobs that ran at the same time, neither knew of the other's.
                     least = job.held.signed.agreement.privacy.minimum_cohort
                     earlier = self._unnoised(stored, job.held)
-                    for cohort in cohorts(job.job, run.report.rows):
+                    for cohort in cohorts(job.held.signed.agreement, job.job, run.report.rows):
                         apart(least, cohort, earlier)
                 self._desk.commit(stored, run.report)
             except (NotReserved, UsageError) as error:
@@ -377,12 +377,12 @@ class Scheduler:
                     counts[one.dataset] = counts.get(one.dataset, 0) + 1
         return counts
 
-    def _unnoised(self, asking: StoredJob, held: Held) -> list[Mapping[str, int]]:
+    def _unnoised(self, asking: StoredJob, held: Held) -> list[Cohort]:
         """The cohorts of each release without noise under this agreement, in any version.
 
         Those that this member has committed to: it counted them itself, and without its share there is none.
         """
-        found: list[Mapping[str, int]] = []
+        found: list[Cohort] = []
         for stored in self._state.jobs():
             other = self._agreements.get(stored.agreement)
             if stored.digest == asking.digest or other.signed.agreement.id != held.signed.agreement.id:
@@ -390,7 +390,7 @@ class Scheduler:
             job = self._standing(stored)
             own = job.commitments.get(job.me)
             if job.job.release.epsilon is None and own is not None:
-                found += cohorts(job.job, own.rows)
+                found += cohorts(other.signed.agreement, job.job, own.rows)
         return found
 
     def _standing(self, stored: StoredJob) -> Standing:
