@@ -30,6 +30,7 @@ _LOG: Final = "log"
 _BEST: Final = "log-likelihood"
 _FEW: Final = 0.25
 """Of 1 - y / m, where a polynomial takes the place of a logarithm near 0."""
+_MULTIPLES: Final = 2.0 ** np.arange(-8, 8, 0.25)
 _SERIES: Final = interpolant(lambda e: (np.log1p(-e) * (1 - e) + e) / e**2, -_FEW, _FEW)
 
 
@@ -124,7 +125,9 @@ def _above(model: Counts, fit: Fit, log: Any, mean: Any) -> Any:
     rest = slope * damped
     fine = slope * math.sqrt(DIGITS)
     near = fine * fine * damped * quintic(rest, _SERIES)
-    far = (model.y * (log - torch.log(mean) - fit.predictor) + slope) * DIGITS
+    # One logarithm's rounding would be in all rows alike: these are of many multiples, and not divided yet.
+    level = torch.log(mean * torch.from_numpy(_MULTIPLES)).sum() - float(np.log(_MULTIPLES).sum())
+    far = (model.y * (log - fit.predictor) - model.y * level * (1 / len(_MULTIPLES)) + slope) * DIGITS
     return near + (rest * rest).gt(_FEW**2) * (free(far) - free(near))
 
 
