@@ -146,13 +146,15 @@ class AlignmentTerms(Document):
         keys: by data set, the columns of its key. Two rows are about the same person where the first columns
             are equal after their rules, and the second ones, and so on.
         mode: what is learned. "all": each owner, which of its own rows are in all these data sets, and how
-            many rows each of the others has; all members, how many rows are in all of them.
-        minimum_rows: with fewer rows in common nothing is computed.
+            many rows each of the others has; all members, how many rows are in all of them. "secret", of two
+            data sets: all members, how many rows each has, and the recipients, with the result, how many are
+            in both; nobody, which.
+        minimum_rows: with fewer rows in common nothing is computed; in mode "secret", nothing opened.
     """
 
     name: Name
     keys: Annotated[dict[Name, Annotated[list[KeyTerms], Field(min_length=1)]], Ordered, Field(min_length=2)]
-    mode: Literal["all"]
+    mode: Literal["all", "secret"]
     minimum_rows: Annotated[int, Field(ge=1, le=_MOST)] = 1
 
 

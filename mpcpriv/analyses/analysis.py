@@ -34,6 +34,8 @@ class Context:
         steps: `mpcpriv.steps`: 0 .. n - 1, for a loop that all parties run alike.
         noise: what each party adds in each step of an analysis that is `Perturbed`; else None.
         smallest_cell: the smallest count of rows that the agreement lets be shown without noise.
+        present: (rows,), of an analysis `OverSecretRows`: 1 where a row is one of those in common, shared;
+            else None, and all are.
     """
 
     parties: tuple[str, ...]
@@ -41,6 +43,7 @@ class Context:
     steps: Callable[[int, str], Iterator[int]]
     noise: Noise | None = None
     smallest_cell: int = 1
+    present: SharedTensor | None = None
 
 
 @dataclass(frozen=True)
@@ -193,6 +196,18 @@ class TakesMissing(Analysis, Protocol):
     """
 
     takes_missing: Literal[True]
+
+
+@runtime_checkable
+class OverSecretRows(Computed, Protocol):
+    """An analysis that can be of rows in common of which nobody knows which they are, or how many.
+
+    `run` is given tables with more rows: others are rows of zeros (of what is shared, not of the data) and
+    must not count, and `Context.present` says which. How many rows there are in truth is opened besides what
+    it returns, and `read` is told that number; it refuses what is too few.
+    """
+
+    over_secret_rows: Literal[True]
 
 
 @runtime_checkable

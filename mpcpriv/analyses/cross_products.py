@@ -76,9 +76,10 @@ class Sums:
 
 
 class OfCrossProducts(ABC):
-    """An analysis that is a function of `Sums`; it is `Derived` and `Private`."""
+    """An analysis that is a function of `Sums`; it is `Derived`, `Private` and `OverSecretRows`."""
 
     name: str
+    over_secret_rows: Final = True  # rows of zeros add nothing to a sum
 
     @abstractmethod
     def features(self, table: Outline, parameters: Any) -> Sequence[Feature]:

@@ -105,6 +105,13 @@ def _alignments(agreement: Agreement) -> list[str]:
 
 def _learned(terms: AlignmentTerms, owners: list[str]) -> str:
     common = f"{terms.minimum_rows} row{'s' * (terms.minimum_rows != 1)}"
+    if terms.mode == "secret":
+        return (
+            f"By alignment {terms.name} nobody learns whose rows {' and '.join(owners)} have in common; all "
+            "members learn how many rows each has, and the recipients of a result of how many rows it is; no "
+            f"identifier leaves its owner. With less than {common} in common nothing is opened, and all "
+            "members learn that."
+        )
     return (
         f"By alignment {terms.name} each of {', '.join(owners)} learns which of its own rows are about "
         "people whom all of them have, and how many rows each has; all members learn how many rows they have "

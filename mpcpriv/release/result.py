@@ -30,6 +30,7 @@ from mpcpriv.release.noise import collusion, noise_for, noise_of_steps, threshol
 from mpcpriv.release.price import composition
 from mpcpriv.release.rules import check, rounding, summed
 from mpcpriv.release.share import Layout, combine
+from mpcpriv.release.unseen import COMMON, common, secret
 
 QUERY: Final = "query"
 """What the sums of a query are called."""
@@ -103,17 +104,20 @@ def read_result(
     Args:
         admitted: the job.
         analysis: that it names.
-        rows: by data set.
+        rows: by data set, how many take part; of all rows, where nobody knew which do.
         layout: what the shares hold.
         contents: the shares, by rank.
 
     Raises:
-        UsageError: the shares are not such, or the analysis cannot read them.
+        UsageError: the shares are not such, or of too few rows, or the analysis cannot read them.
     """
+    opened, salt = combine(layout, contents)
+    if secret(admitted.agreement, admitted.job):
+        rows = dict.fromkeys(rows, common(admitted, layout, opened))
+        layout = [one for one in layout if one.name != COMMON]
     public = asked(admitted, analysis, rows)
     cohort = together(public.tables)[0].rows
     check(admitted, analysis, cohort, rows)
-    opened, salt = combine(layout, contents)
     statement = _statement(admitted, cohort, rows)
     if summed(admitted, analysis) and (public.noised or not isinstance(analysis, Finished)):
         assert isinstance(analysis, Private)
