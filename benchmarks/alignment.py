@@ -7,7 +7,8 @@ openmined-psi (elliptic-curve Diffie-Hellman on P-256, one of two learns the int
 network, phase after phase, the messages serialised; it pins a protobuf that this package cannot use, so that
 PYTHON may be an interpreter that has it. With --secret, in the place of both, three processes, the third a
 dealer: the joined table on shares, three columns of each party, of which nobody learns the rows. Memory is
-what a process had at most, less what it had before there were identifiers. Nothing here is asserted but the intersection's size.
+what a process had at most, less what it had before there were identifiers. Nothing here is asserted but the
+intersection's size.
 """
 
 from __future__ import annotations

@@ -54,11 +54,13 @@ class Asked:
         parameters: an instance of the analysis's `parameters`.
         tables: by data set, in the order of the job, what is public of it.
         noised: whether the result is released with differential privacy.
+        count: how many rows `run` was given, where nobody knew which of them are in common; else None.
     """
 
     parameters: Any
     tables: Mapping[str, Outline]
     noised: bool = False
+    count: int | None = None
 
 
 Opened = Mapping[str, "np.ndarray"]

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
 import rfc8785
 
 from mpcpriv.agreement.admit import AdmittedJob
+from mpcpriv.alignment.secret import bins
 from mpcpriv.analyses.analysis import (
     Analysis,
     Answer,
@@ -112,10 +113,12 @@ def read_result(
         UsageError: the shares are not such, or of too few rows, or the analysis cannot read them.
     """
     opened, salt = combine(layout, contents)
+    count = None
     if secret(admitted.agreement, admitted.job):
+        count = bins(min(rows.values()))
         rows = dict.fromkeys(rows, common(admitted, layout, opened))
         layout = [one for one in layout if one.name != COMMON]
-    public = asked(admitted, analysis, rows)
+    public = replace(asked(admitted, analysis, rows), count=count)
     cohort = together(public.tables)[0].rows
     check(admitted, analysis, cohort, rows)
     statement = _statement(admitted, cohort, rows)

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import statsmodels.api as sm
 from sklearn.datasets import load_diabetes
+from sklearn.linear_model import LogisticRegression
 
 import mpcpriv.engine
 from mpcpriv import analyses
@@ -23,7 +24,9 @@ from tests.protocol.job_cases import Case, case
 from tests.protocol.parties import Sight, outcomes
 
 _LOADED: Any = load_diabetes(as_frame=True, scaled=False)
-PEOPLE = _LOADED.frame.assign(name=[f"Person Nr. {i}" for i in range(442)])
+PEOPLE = _LOADED.frame.assign(
+    name=[f"Person Nr. {i}" for i in range(442)], high=lambda table: (table["target"] > 140).astype(int)
+)
 LEFT, RIGHT = ["age", "bmi", "s1"], ["bp", "s5", "target"]
 BOTH = ("alice", "bob")
 ROWS = {
@@ -54,7 +57,9 @@ def study(
             "name": people.to_numpy(str)
         }
         columns[owner] = [
-            {
+            {"name": name, "type": "boolean"}
+            if name == "high"
+            else {
                 "name": name,
                 "type": "number",
                 "low": float(PEOPLE[name].min()) - 0.1,
@@ -139,6 +144,34 @@ def test_other_analyses_say_what_they_say_of_rows_that_owners_know(tmp_path: Pat
             assert hidden[name] == value
         else:
             np.testing.assert_allclose(hidden[name], value, rtol=2e-3, atol=1e-3)  # type: ignore[arg-type]
+
+
+def test_a_logistic_regression_is_that_of_the_join_in_as_many_rounds_as_planned(tmp_path: Path) -> None:
+    joined = PEOPLE.iloc[COMMON]
+    for penalty in (0.0, 3.0):
+        folder = tmp_path / str(penalty)
+        folder.mkdir()
+        parameters = {"target": "high", "penalty": penalty, "steps": 8}
+        one = study(
+            folder, "logistic-regression", parameters, names={"alice": LEFT[1:], "bob": ["s5", "high"]}
+        )
+        reports = run(one)
+        found: Any = opened(one, reports).answer
+        assert (found["rows"], found["converged"]) == (len(COMMON), 1)
+        if penalty:
+            features = joined[["bmi", "s1", "s5"]]
+            spread = features.std(ddof=0)
+            plain = LogisticRegression(C=1 / penalty, tol=1e-10).fit(features / spread, joined["high"])
+            np.testing.assert_allclose(found["coefficients"] * spread, plain.coef_[0], rtol=2e-3)
+        else:
+            x = sm.add_constant(joined[["bmi", "s1", "s5"]], prepend=False)
+            expected = sm.GLM(joined["high"], x, sm.families.Binomial()).fit(tol=1e-12)
+            np.testing.assert_allclose(found["estimate"], expected.params, rtol=1e-3)
+            np.testing.assert_allclose(found["standard_error"], expected.bse, rtol=1e-3)
+            assert found["log_likelihood"] == pytest.approx(expected.llf, rel=1e-3)
+            plan = plan_job(one.admitted(), {"alice-rows": 300, "bob-rows": 350}).cost
+            assert [report.rounds for report in reports] == [plan.rounds] * 2
+            assert [report.sent for report in reports] == [sum(row) for row in plan.sent]
 
 
 def test_a_category_counts_as_yes_or_nos_in_rows_that_are_there(tmp_path: Path) -> None:
@@ -253,7 +286,7 @@ def test_as_much_travels_whatever_is_in_common(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("analysis", "parameters"),
-    [("count-and-mean", {}), ("k-means", {"clusters": 2}), ("logistic-regression", {"target": "target"})],
+    [("count-and-mean", {}), ("k-means", {"clusters": 2}), ("poisson-regression", {"target": "target"})],
 )
 def test_analyses_that_need_to_know_the_rows_are_refused_before_anything_is_sent(
     tmp_path: Path, analysis: str, parameters: dict[str, Any]
