@@ -174,6 +174,20 @@ def test_a_logistic_regression_is_that_of_the_join_in_as_many_rounds_as_planned(
             assert [report.sent for report in reports] == [sum(row) for row in plan.sent]
 
 
+def test_weights_and_an_offset_are_those_of_rows_that_are_there(tmp_path: Path) -> None:
+    found = []
+    for mode in ("secret", "all"):
+        (tmp_path / mode).mkdir()
+        parameters = {"target": "high", "penalty": 0.0, "steps": 8, "weights": "age", "offset": "s5"}
+        names = {"alice": ["age", "bmi"], "bob": ["s5", "bp", "high"]}
+        one = study(tmp_path / mode, "logistic-regression", parameters, mode=mode, names=names)
+        found.append(opened(one, run(one)).answer)
+    hidden, known = found
+    assert hidden["converged"] == known["converged"] == 1
+    for name in ("estimate", "standard_error", "log_likelihood"):
+        np.testing.assert_allclose(hidden[name], known[name], rtol=1e-3)  # type: ignore[arg-type]
+
+
 def test_a_category_counts_as_yes_or_nos_in_rows_that_are_there(tmp_path: Path) -> None:
     """Rows that are not in common are in no category, not in the first."""
     stage = np.array(["I", "II", "III"])[np.arange(442) % 3]
