@@ -7,7 +7,7 @@ is around 1, where fixed point has its digits.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -45,7 +45,11 @@ DIGITS: Final = 256.0
 
 
 class Counts:
-    """A `Model` of counts y with mean m = e^predictor and variance m + c m^2, divided by the mean of y."""
+    """A `Model` of counts y with mean m = e^predictor and variance m + c m^2, divided by the mean of y.
+
+    Where there is a c, the objective is 1 + c times -log L: then weights of rows are around 1, and keep their
+    digits, however large c is.
+    """
 
     def __init__(self, y: Vector, per: Vector, over: Vector | None) -> None:
         """A model of y (n,), whose mean is 1.
@@ -62,7 +66,11 @@ class Counts:
         self.highest = min(_HIGHEST, math.log(_ROOM / len(y)))
         if self.highest < 3:
             raise UsageError(f"{len(y)} rows are too many for a model of counts; take a part of them")
-        self._more: Any = None if over is None else y * over + 1
+        if over is not None:
+            # c / (1 + c) and what is left of 1: they weigh m and 1, and their error cancels where m is 1.
+            self.rest: Any = (over + 1).reciprocal()
+            self.part: Any = 1 - self.rest
+            self._more: Any = y * self.part + self.rest
 
     def start(self, offset: Vector) -> tuple[Vector, Vector]:
         """See `Model.start`: a step of iteratively reweighted least squares from m = (y + 1) / 2."""
@@ -87,7 +95,7 @@ class Counts:
     def dispersion(self, point: Point, weights: Vector | None, degrees: int) -> Vector:
         """See `Model.dispersion`."""
         del point, weights, degrees
-        return 1.0
+        return 1.0 if self.over is None else self.over + 1
 
     def moment(self, fit: Fit, mean: Vector) -> Vector:
         """c by the method of moments, from the residuals of Poisson's model: its mean is that of the data.
@@ -107,11 +115,15 @@ class Counts:
         excess: Any = residual.matmul(residual) * mean - self.y.sum() * part**2
         return (excess / level.matmul(level)).relu()
 
+    def divisor(self, mean: Any) -> Any:
+        """(1 + c m) / (1 + c)."""
+        return mean * self.part + self.rest
+
     def _damped(self, mean: Any) -> tuple[Any, Any, Any]:
-        """1 / (1 + c m), m / (1 + c m), and the second derivative of -log L."""
+        """(1 + c) / (1 + c m), that times m, and the second derivative of the objective."""
         if self.over is None:
             return 1, mean, mean
-        damped = (mean * self.over + 1).reciprocal()
+        damped = self.divisor(mean).reciprocal()
         weight = mean * damped
         return damped, weight, weight * (damped * self._more)
 
@@ -134,19 +146,21 @@ class OfCounts(GeneralisedLinear):
 
     @staticmethod
     def counts(rows: Rows) -> tuple[Vector, Vector, Vector]:
-        """The counts divided by their mean, one over it, and the mean, in units of the target's scale."""
+        """The counts divided by their mean, one over it, and `DIGITS` times it, in units of the scale."""
         shared = whole_of(rows.target[""])
-        mean = shared.mean()
-        per = mean.reciprocal()
-        return free(shared * per), per, mean
+        per = shared.mean().reciprocal()
+        fine: Any = shared.sum() * (DIGITS / rows.count)
+        # The mean is what counts were divided by, to more digits: what one over it misses is taken back.
+        return free(shared * per), per, fine - fine * (fine * per - DIGITS) * (1 / DIGITS)
 
     def besides(self, model: Counts, fit: Fit, rows: Rows) -> Mapping[str, Vector]:
         """See `GeneralisedLinear.besides`."""
         del fit
         return {"per": model.per, "total": rows.weighted(model.y).sum()}
 
-    def level(self, found: Found) -> tuple[float, float]:
+    def level(self, found: Found, parameters: Any) -> tuple[float, float]:
         """See `GeneralisedLinear.level`."""
+        del parameters
         mean = mean_of(found)
         return math.log(mean), 1 / (mean * found.weights)
 
@@ -194,6 +208,24 @@ def logarithm_of(target: ColumnTerms) -> Feature:
         return np.log(np.clip(y, least, high))
 
     return number_of(target, logarithm, math.log(least), math.log(high))
+
+
+def interpolant(function: Callable[[np.ndarray], np.ndarray], low: float, high: float) -> list[float]:
+    """Six coefficients of a polynomial that takes a function's place between two points, from the constant
+    on: the interpolant at Chebyshev's nodes."""
+    from numpy.polynomial import Chebyshev, Polynomial
+
+    found = Chebyshev.interpolate(function, 5, domain=[low, high]).convert(kind=Polynomial)
+    coefficients: list[float] = found.coef.tolist()
+    return coefficients
+
+
+def quintic(x: Vector, coefficients: Sequence[float]) -> Vector:
+    """A polynomial of six coefficients, of each element."""
+    square: Any = x * x
+    cube = x * square
+    powers = (x, square, cube, square * square, square * cube)
+    return sum((power * k for power, k in zip(powers, coefficients[1:], strict=True)), coefficients[0])
 
 
 def natural(column: Column) -> Vector:

@@ -118,8 +118,9 @@ parameters = { target = "cost" }
         squares = rows.weighted(slope).matmul(slope)
         return {"squares": squares * (DIGITS / rows.count), "deviance": falls * (DIGITS / rows.count)}
 
-    def level(self, found: Found) -> tuple[float, float]:
+    def level(self, found: Found, parameters: Any) -> tuple[float, float]:
         """See `GeneralisedLinear.level`."""
+        del parameters
         centre = Scale.of(logarithm(self.name, found.target).terms).centre
         return centre, self._dispersion(found)
 

@@ -157,7 +157,7 @@ class GeneralisedLinear(ABC):
         """What is opened besides coefficients and their information: scalars."""
 
     @abstractmethod
-    def level(self, found: Found) -> tuple[float, float]:
+    def level(self, found: Found, parameters: Any) -> tuple[float, float]:
         """What is added to the intercept, and what the covariance is multiplied by."""
 
     @abstractmethod
@@ -291,7 +291,7 @@ class GeneralisedLinear(ABC):
         level = float(information[-1, -1])
         found = Found(opened, columns[parameters.target], rows, count, rows - size, level, weights)
         converged = int(opened["converged"][0])
-        level, factor = self.level(found)
+        level, factor = self.level(found, parameters)
         if parameters.offset:
             level -= Scale.of(columns[parameters.offset]).centre
         if parameters.exposure:

@@ -116,8 +116,9 @@ parameters = { target = "ill", steps = 10, penalty = 1.0 }
         losses: Any = torch.nn.functional.softplus(fit.predictor) - model.y * fit.predictor
         return {"loss": rows.weighted(losses).sum() * (DIGITS / rows.count)}
 
-    def level(self, found: Found) -> tuple[float, float]:
+    def level(self, found: Found, parameters: Any) -> tuple[float, float]:
         """See `GeneralisedLinear.level`."""
+        del parameters
         return 0.0, 1 / found.weights
 
     def fitted(self, found: Found, parameters: Any) -> Mapping[str, Plain]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
@@ -11,17 +10,20 @@ from pydantic import Field
 
 from mpcpriv.agreement.model import ColumnTerms
 from mpcpriv.analyses.analysis import Plain
-from mpcpriv.analyses.counts import DIGITS, Counts, OfCounts, bounds, logarithm_of, mean_of, natural
+from mpcpriv.analyses.counts import DIGITS, Counts, OfCounts, bounds, interpolant, mean_of, natural, quintic
 from mpcpriv.analyses.feature import Feature
 from mpcpriv.analyses.generalised_linear import LIMITS, METHOD, Found, Rows, number_of
 from mpcpriv.analyses.generalised_linear import Parameters as Common
-from mpcpriv.analyses.newton import exponential
+from mpcpriv.analyses.newton import exponential, free
 from mpcpriv.errors import UsageError
 from mpcpriv.job.model import Job
 
-_LOG: Final = "log"
 _OF_GIVEN_ALPHA: Final = ("deviance", "log_likelihood")
 _SPREAD: Final = "log of 1 + alpha y"
+_SHARE: Final = "alpha y log of 1 + 1 / (alpha y)"
+_FEW: Final = 0.25
+"""Of 1 / (1 + c m), where a polynomial takes the place of a logarithm near 0."""
+_SERIES: Final = interpolant(lambda e: -np.log1p(-e) / e, 0, _FEW)
 _BEST: Final = "log-likelihood"
 
 
@@ -75,10 +77,13 @@ parameters = { target = "visits", alpha = 0.8 }
         def spread(y: Any) -> Any:
             return np.log1p(alpha * y)
 
+        def share(y: Any) -> Any:
+            return _share(alpha * y)
+
         low, high = bounds(target)
         return {
             **known,
-            _LOG: logarithm_of(target),
+            _SHARE: number_of(target, share, float(share(low)), float(share(high))),
             _SPREAD: number_of(target, spread, float(spread(low)), float(spread(high))),
             # It falls as y grows.
             _BEST: number_of(target, best, float(best(high)), float(best(low))),
@@ -87,14 +92,14 @@ parameters = { target = "visits", alpha = 0.8 }
     def model(self, rows: Rows, parameters: Any) -> Counts:
         """See `GeneralisedLinear.model`: of Poisson's, where alpha is estimated."""
         y, per, mean = self.counts(rows)
-        alpha, unit = parameters.alpha, rows.target[""].scale.unit
+        alpha, unit = parameters.alpha, rows.target[""].scale.unit / DIGITS
         return Counts(y, per, None if alpha is None else mean * (alpha * unit))
 
     def refined(self, model: Counts, fit: Any, rows: Rows) -> Counts | None:
         """See `GeneralisedLinear.refined`."""
         if model.over is not None:
             return None
-        mean: Any = self.counts(rows)[2] * rows.target[""].scale.unit
+        mean: Any = self.counts(rows)[2] * (rows.target[""].scale.unit / DIGITS)
         return Counts(model.y, model.per, model.moment(fit, mean))
 
     def besides(self, model: Counts, fit: Any, rows: Rows) -> Mapping[str, Any]:
@@ -103,39 +108,45 @@ parameters = { target = "visits", alpha = 0.8 }
 
         told, unit, over = super().besides(model, fit, rows), rows.target[""].scale.unit, model.over
         assert over is not None
-        if _LOG not in rows.target:
+        if _SHARE not in rows.target:
             return {**told, "alpha": over * model.per * (1 / unit)}
         part = DIGITS / rows.count
-        spread = torch.log(exponential(fit.predictor) * over + 1)
-        less: Any = (model.y + over.reciprocal()) * (natural(rows.target[_SPREAD]) - spread)
-        above: Any = model.y * (natural(rows.target[_LOG]) - fit.predictor) - less
+        mean = exponential(fit.predictor)
+        above: Any = _shared_out(model, mean) - natural(rows.target[_SHARE])
+        above = above - natural(rows.target[_SPREAD]) + torch.log(mean * over + 1)
         return {
             **told,
             "deviance": rows.weighted(above).sum() * part,
             "saturated": rows.weighted(natural(rows.target[_BEST])).sum() * part,
         }
 
+    def level(self, found: Found, parameters: Any) -> tuple[float, float]:
+        """See `GeneralisedLinear.level`."""
+        level, factor = super().level(found, parameters)
+        return level, factor * (1 + self._alpha(found, parameters) * mean_of(found))
+
     def fitted(self, found: Found, parameters: Any) -> Mapping[str, Plain]:
         """See `GeneralisedLinear.fitted`."""
-        told = super().fitted(found, parameters)
+        told, alpha = super().fitted(found, parameters), self._alpha(found, parameters)
         if parameters.alpha is None:
-            alpha = found.number("alpha")
             if alpha <= 0:
                 raise UsageError(
                     f"{self.name}: the counts vary no more than Poisson's, and alpha would be 0; ask for "
                     "poisson-regression"
                 )
             return {**told, "alpha": alpha}
-        mean, part = mean_of(found), DIGITS / found.rows
-        halved = found.number("deviance") / part - found.number("total") * math.log(mean)
-        deviance = 2 * mean * found.weights * halved
-        saturated = found.number("saturated") / part * found.weights
+        part = DIGITS / found.rows / found.weights
+        deviance = 2 / alpha * found.number("deviance") / part
         return {
             **told,
-            "alpha": parameters.alpha,
+            "alpha": alpha,
             "deviance": deviance,
-            "log_likelihood": saturated - deviance / 2,
+            "log_likelihood": found.number("saturated") / part - deviance / 2,
         }
+
+    def _alpha(self, found: Found, parameters: Any) -> float:
+        """As it was given, or estimated."""
+        return found.number("alpha") if parameters.alpha is None else parameters.alpha
 
     def outputs(self, job: Job) -> Mapping[str, str]:
         """By name, what the recipients learn."""
@@ -151,6 +162,24 @@ parameters = { target = "visits", alpha = 0.8 }
             "deviance": "twice what the log-likelihood falls short of that of a mean of its own for each row",
             "log_likelihood": "the logarithm of the likelihood",
         }
+
+
+def _share(many: Any) -> Any:
+    """u ln(1 + 1 / u), from 0 to 1: u ln u would be as large as the count, and lose digits."""
+    many = np.asarray(many, dtype=np.float64)
+    return many * np.log1p(1 / np.maximum(many, np.finfo(np.float64).tiny))
+
+
+def _shared_out(model: Counts, mean: Any) -> Any:
+    """c y ln(1 + 1 / (c m)), (n,), as exact where counts are large as where they are small.
+
+    With e = 1 / (1 + c m) it is -c y ln(1 - e); and where e is small, y / m times a polynomial.
+    """
+    damped: Any = model.divisor(mean).reciprocal()
+    rest: Any = damped * model.rest
+    near = model.y * damped * model.part * quintic(rest, _SERIES)
+    far = model.y * model.over * (1 - rest).log() * -1
+    return near + rest.gt(_FEW) * (free(far) - free(near))
 
 
 def _saturated(y: Any, alpha: float) -> Any:

@@ -10,12 +10,26 @@ import numpy as np
 
 from mpcpriv.agreement.model import ColumnTerms
 from mpcpriv.analyses.analysis import Plain
-from mpcpriv.analyses.counts import DIGITS, Counts, OfCounts, bounds, logarithm_of, mean_of, natural
+from mpcpriv.analyses.counts import (
+    DIGITS,
+    Counts,
+    OfCounts,
+    bounds,
+    interpolant,
+    logarithm_of,
+    mean_of,
+    natural,
+    quintic,
+)
 from mpcpriv.analyses.feature import Feature
 from mpcpriv.analyses.generalised_linear import LIMITS, METHOD, Found, Parameters, Rows, number_of
+from mpcpriv.analyses.newton import Fit, free
 
 _LOG: Final = "log"
 _BEST: Final = "log-likelihood"
+_FEW: Final = 0.25
+"""Of 1 - y / m, where a polynomial takes the place of a logarithm near 0."""
+_SERIES: Final = interpolant(lambda e: (np.log1p(-e) * (1 - e) + e) / e**2, -_FEW, _FEW)
 
 
 class PoissonRegression(OfCounts):
@@ -60,12 +74,12 @@ parameters = { target = "visits", exposure = "years" }
 
     def besides(self, model: Counts, fit: Any, rows: Rows) -> Mapping[str, Any]:
         """See `GeneralisedLinear.besides`."""
+        mean: Any = self.counts(rows)[2] * (rows.target[""].scale.unit / DIGITS)
         part = DIGITS / rows.count
-        mean: Any = self.counts(rows)[2] * rows.target[""].scale.unit
-        above: Any = model.y * (natural(rows.target[_LOG]) - fit.predictor)
         return {
             **super().besides(model, fit, rows),
-            "deviance": rows.weighted(above).sum() * part,
+            "deviance": rows.weighted(_above(model, fit, natural(rows.target[_LOG]), mean)).sum()
+            / rows.count,
             "saturated": rows.weighted(natural(rows.target[_BEST])).sum() * part,
             "overdispersion": model.moment(fit, mean) * model.per * (1 / rows.target[""].scale.unit),
         }
@@ -73,9 +87,7 @@ parameters = { target = "visits", exposure = "years" }
     def fitted(self, found: Found, parameters: Any) -> Mapping[str, Plain]:
         """See `GeneralisedLinear.fitted`."""
         mean, part = mean_of(found), DIGITS / found.rows
-        total = found.number("total")
-        halved = found.number("deviance") / part - total * math.log(mean) - total + found.information
-        deviance = 2 * mean * found.weights * halved
+        deviance = 2 * mean * found.weights * found.number("deviance") / part
         saturated = found.number("saturated") / part * found.weights
         return {
             **super().fitted(found, parameters),
@@ -92,6 +104,27 @@ parameters = { target = "visits", exposure = "years" }
             "log_likelihood": "the logarithm of the likelihood",
             "overdispersion": "alpha of a variance of m + alpha m^2, by the method of moments; at least 0",
         }
+
+
+def _above(model: Counts, fit: Fit, log: Any, mean: Any) -> Any:
+    """y ln(y / m) - y + m, (n,), times `DIGITS`: half a row's deviance.
+
+    With e = 1 - y / m it is e^2 m times a function of e, which takes its place where e is small: where counts
+    are large the deviance is many times less than what it is the difference of.
+
+    Args:
+        log: (n,), of the counts as they are.
+        mean: of them, a scalar.
+    """
+    import torch
+
+    slope: Any = fit.point.slope
+    damped: Any = fit.point.information.reciprocal()
+    rest = slope * damped
+    fine = slope * math.sqrt(DIGITS)
+    near = fine * fine * damped * quintic(rest, _SERIES)
+    far = (model.y * (log - torch.log(mean) - fit.predictor) + slope) * DIGITS
+    return near + (rest * rest).gt(_FEW**2) * (free(far) - free(near))
 
 
 def _saturated(y: Any) -> Any:
