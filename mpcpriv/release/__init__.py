@@ -5,6 +5,7 @@
     noise    what each party adds to its share
     choice   which sum is the largest, found on shares
     cells    counts of rows suppressed or rounded, on shares
+    withheld whether the result tells a cell of few rows, and is not opened
     share    a party's share as it leaves: fixed, then paid for, then sent
     result   what a recipient makes of all parties' shares
 
