@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 if TYPE_CHECKING:
     import numpy as np
 
+    from mpcpriv.agreement.model import ColumnTerms
     from mpcpriv.analyses.feature import Feature
     from mpcpriv.analyses.outline import Outline
     from mpcpriv.analyses.query import Query
     from mpcpriv.analyses.shown import Shown
     from mpcpriv.analyses.table import Table
+    from mpcpriv.analyses.told import Cells
     from mpcpriv.documents import Document
     from mpcpriv.engine.tensor import SharedTensor
     from mpcpriv.job.model import Job
@@ -210,6 +212,25 @@ class OverSecretRows(Computed, Protocol):
     """
 
     over_secret_rows: Literal[True]
+
+
+@runtime_checkable
+class TellsCells(Analysis, Protocol):
+    """An analysis whose answer tells counts of rows though it is no table, as the mean of yes-or-nos does.
+
+    Without noise nothing is opened of a result that would tell one below the agreement's smallest cell.
+    """
+
+    def cells(self, columns: Mapping[str, ColumnTerms], parameters: Any) -> Sequence[Cells]:
+        """The tables all of whose cells the answer tells; see `mpcpriv.analyses.told`.
+
+        Args:
+            columns: by name, those of all tables together.
+            parameters: an instance of `parameters`.
+
+        Raises:
+            Unsupported: it tells cells of these columns that cannot be counted beforehand.
+        """
 
 
 @runtime_checkable

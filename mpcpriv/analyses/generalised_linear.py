@@ -18,6 +18,7 @@ from mpcpriv.analyses.inference import COEFFICIENTS, INTERCEPT, coefficient_tabl
 from mpcpriv.analyses.newton import Vector, parts_of, scale_of
 from mpcpriv.analyses.outline import Outline, together
 from mpcpriv.analyses.shown import Shown, Table
+from mpcpriv.analyses.told import Cells, pairs
 from mpcpriv.data.scale import Scale
 from mpcpriv.documents import Document
 from mpcpriv.errors import UsageError
@@ -119,7 +120,7 @@ class Found:
 
 
 class GeneralisedLinear(ABC):
-    """A generalised linear model; it is `Derived` and `Showing`.
+    """A generalised linear model; it is `Derived`, `Showing` and `TellsCells`.
 
     Attributes:
         family: with its link, for the table.
@@ -202,6 +203,11 @@ class GeneralisedLinear(ABC):
             else:
                 found += regressors({name: column})
         return found
+
+    def cells(self, columns: Mapping[str, ColumnTerms], parameters: Any) -> Sequence[Cells]:
+        """See `TellsCells.cells`: a model of yes-or-nos fits their tables, and so tells them."""
+        del parameters
+        return pairs(columns.values())
 
     def run(self, ctx: Context, inputs: Mapping[str, Shared], parameters: Any) -> Mapping[str, Vector]:
         """See `Computed.run`."""

@@ -18,6 +18,7 @@ from mpcpriv.analyses.outline import Outline, together
 from mpcpriv.analyses.ranks import Line
 from mpcpriv.analyses.shown import Shown
 from mpcpriv.analyses.shown import Table as ShownTable
+from mpcpriv.analyses.told import Cells, levels
 from mpcpriv.documents import Document
 from mpcpriv.errors import UsageError
 from mpcpriv.job.model import Column as ColumnName
@@ -104,6 +105,12 @@ parameters = { value = "before", paired = "after" }
         if len(held) < 2:
             return list(held.values())
         return [_apart(held[parameters.value], held[parameters.paired])]
+
+    def cells(self, columns: Mapping[str, ColumnTerms], parameters: Parameters) -> Sequence[Cells]:
+        """See `TellsCells.cells`: of two yes-or-nos ranks tell how many pairs differ, and which way."""
+        named = [columns[name] for name in (parameters.value, parameters.paired) if name in columns]
+        table = tuple(one for one in map(levels, named) if one)
+        return [table] if len(table) == 2 else []
 
     def run(
         self, ctx: Context, inputs: Mapping[str, Table], parameters: Parameters

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from mpcpriv.engine.session import Session
     from mpcpriv.privacy.mechanism import Noise
     from mpcpriv.release import Layout, Sealed, Unseen
+    from mpcpriv.release.withheld import Watch
 
 MOST_COUNTED = 1 << 30
 """Of so many rows, counts are compared on shares."""
@@ -211,6 +212,7 @@ def compute(
     from mpcpriv.release import check, held_apart, seal, secret
     from mpcpriv.release.result import asked
     from mpcpriv.release.rules import summed
+    from mpcpriv.release.withheld import Watch
 
     # Bound to every frame from here on: who runs another job, agreement or analysis is noticed at the first.
     session.note(
@@ -235,14 +237,21 @@ def compute(
         return rows, seal(session, _unseen(session, admitted, analysis, before, rows))
     public = asked(admitted, analysis, rows)
     check(admitted, analysis, together(public.tables)[0].rows, rows, earlier)
+    watch = Watch(admitted, analysis, public)
     if summed(admitted, analysis):
         assert isinstance(analysis, analyses.Private)
         query = analysis.query(public)
-        query.fits(sum(rows.values()))
         total = sum(rows.values())
-        return rows, seal(session, _summed(session, admitted, analysis, public, query, tables, total))
-    assert isinstance(analysis, analyses.Computed)
-    return rows, seal(session, _computed(session, admitted, analysis, public, tables))
+        query.fits(total)
+        outputs = _summed(session, admitted, analysis, public, query, tables, total, watch)
+    else:
+        assert isinstance(analysis, analyses.Computed)
+        outputs = _computed(session, admitted, analysis, public, tables)
+        for held in tables.values() if watch else ():
+            for columns in held.batches():
+                watch.see(columns)
+    ranks = {name: admitted.parties.index(datasets[name].owner) for name in public.tables}
+    return rows, seal(session, watch.withheld(session, outputs, public, tables, ranks))
 
 
 def _computed(
@@ -287,16 +296,20 @@ def _unseen(
     from mpcpriv.release import settle
     from mpcpriv.release.result import asked
     from mpcpriv.release.unseen import least
+    from mpcpriv.release.withheld import Watch
 
     assert isinstance(analysis, analyses.OverSecretRows)
     fewest = min(rows.values())
     public = asked(admitted, analysis, dict.fromkeys(rows, bins(fewest)))
-    inputs, present = join(session, admitted, analysis, public, own, fewest)
-    context = replace(_context(session, admitted), present=present)
+    watch = Watch(admitted, analysis, public)
+    found = join(session, admitted, analysis, public, own, fewest, watch.parts(public))
+    context = replace(_context(session, admitted), present=found.present)
     session.sealed = True
-    outputs = analysis.run(context, inputs, public.parameters)
+    outputs = analysis.run(context, found.tables, public.parameters)
     session.sealed = False
-    return settle(session, present, outputs, least(admitted))
+    shares = {name: (tensor.share.flatten(), tensor.bits) for name, tensor in outputs.items()}
+    shares = watch.withheld_unseen(session, shares, public, found.inside)
+    return settle(session, found.present, shares, least(admitted))
 
 
 def _people(admitted: AdmittedJob, own: Mapping[str, Held | Unaligned]) -> str | None:
@@ -323,6 +336,7 @@ def _summed(
     query: Query,
     own: Mapping[str, Held],
     rows: int,
+    watch: Watch,
 ) -> dict[str, tuple[torch.Tensor, int]]:
     """This party's share of a query: its own rows' sum, and its own noise, if any; `rows` are all owners'."""
     import torch
@@ -341,6 +355,7 @@ def _summed(
         query.fits(held.rows)
         for columns in held.batches():
             total = total + query.total(columns)
+            watch.see(columns)
     share = session.given(torch.from_numpy(total))
     if noise is None and isinstance(analysis, analyses.Finished):
         return _finished(session, admitted, analysis, public, share)

@@ -19,9 +19,10 @@ from mpcpriv.engine.session import Session
 from mpcpriv.errors import UsageError
 from mpcpriv.party.aligning import Unaligned, enough, terms_of
 from mpcpriv.party.jobs import compute
-from mpcpriv.release import secret
+from mpcpriv.release import Sealed, secret
 from mpcpriv.release.noise import collusion
 from mpcpriv.release.unseen import least
+from mpcpriv.release.withheld import TOLD
 
 if TYPE_CHECKING:
     from mpcpriv.alignment import Half
@@ -90,11 +91,13 @@ def plan_job(admitted: AdmittedJob, rows: Mapping[str, int] | None = None) -> Jo
                 else:
                     mine[one.dataset] = anything
         _, sealed = compute(session, admitted, analysis, mine)
-        sizes.append(len(sealed.content))
+        shares.append(sealed)
 
-    sizes: list[int] = []
+    shares: list[Sealed] = []
     cost = dataclasses.replace(plan(party, len(admitted.parties)), parties=tuple(admitted.parties))
-    return JobPlan(cost, sizes[0], admitted.recipients, tuple(_learns(admitted, analysis)))
+    watched = any(one.name == TOLD for one in shares[0].layout)
+    learns = tuple(_learns(admitted, analysis, watched))
+    return JobPlan(cost, len(shares[0].content), admitted.recipients, learns)
 
 
 def _counts(admitted: AdmittedJob, rows: Mapping[str, int]) -> tuple[dict[str, int], int | None]:
@@ -174,10 +177,13 @@ def _least(column: ColumnTerms) -> float:
     return column.low if column.type in ("number", "integer") and column.low is not None else 0.0
 
 
-def _learns(admitted: AdmittedJob, analysis: analyses.Analysis) -> list[tuple[str, str]]:
+def _learns(admitted: AdmittedJob, analysis: analyses.Analysis, watched: bool) -> list[tuple[str, str]]:
     parties, recipients = admitted.parties, admitted.recipients
     names = [one.dataset for one in admitted.job.inputs]
     result = "; ".join(f"{name}, {what}" for name, what in analysis.outputs(admitted.job).items())
+    if watched:
+        cell = admitted.agreement.privacy.smallest_cell
+        result += f"; if that would tell a count of fewer than {cell} rows, nothing but that it would"
     hidden = secret(admitted.agreement, admitted.job) is not None
     together = " in common" if admitted.alignment and not hidden else ""
     found = [

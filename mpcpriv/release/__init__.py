@@ -6,6 +6,7 @@
     choice   which sum is the largest, found on shares
     unseen   results about rows in common that nobody knows
     cells    counts of rows suppressed or rounded, on shares
+    withheld whether the result tells a cell of few rows, and is not opened
     share    a party's share as it leaves: fixed, then paid for, then sent
     result   what a recipient makes of all parties' shares
 

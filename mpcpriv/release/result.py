@@ -32,6 +32,7 @@ from mpcpriv.release.price import composition
 from mpcpriv.release.rules import check, rounding, summed
 from mpcpriv.release.share import Layout, combine
 from mpcpriv.release.unseen import COMMON, common, secret
+from mpcpriv.release.withheld import TOLD, Watch
 
 QUERY: Final = "query"
 """What the sums of a query are called."""
@@ -110,7 +111,8 @@ def read_result(
         contents: the shares, by rank.
 
     Raises:
-        UsageError: the shares are not such, or of too few rows, or the analysis cannot read them.
+        UsageError: the shares are not such, or of too few rows, or the analysis cannot read them, or the
+            result was withheld.
     """
     opened, salt = combine(layout, contents)
     count = None
@@ -121,6 +123,12 @@ def read_result(
     public = replace(asked(admitted, analysis, rows), count=count)
     cohort = together(public.tables)[0].rows
     check(admitted, analysis, cohort, rows)
+    watch = Watch(admitted, analysis, public)
+    if watch:
+        (*layout, last) = layout
+        if (last.name, last.size, last.bits) != (TOLD, 1, 0):
+            raise UsageError(f"analysis {admitted.job.analysis}: whether it was withheld was not opened")
+        watch.told(opened)
     statement = _statement(admitted, cohort, rows)
     if summed(admitted, analysis) and (public.noised or not isinstance(analysis, Finished)):
         assert isinstance(analysis, Private)

@@ -68,14 +68,17 @@ def least(admitted: AdmittedJob) -> int:
 
 
 def settle(
-    session: Session, present: SharedTensor, outputs: Mapping[str, SharedTensor], enough: int
+    session: Session,
+    present: SharedTensor,
+    outputs: Mapping[str, tuple[torch.Tensor, int]],
+    enough: int,
 ) -> dict[str, tuple[torch.Tensor, int]]:
     """Shares of the outputs and of the number of rows, or of zeros where there are too few; five rounds.
 
     Args:
         session: of this party.
         present: (rows,), 1 where a row is in common.
-        outputs: of the analysis.
+        outputs: of the analysis, by name a share (int64 vector) and its fractional bits.
         enough: how many are.
 
     Returns:
@@ -90,12 +93,12 @@ def settle(
     count = present.at(0).sum().reshape(1)
     few = below(session, count, [enough])[..., 0]
     kept = (1 if session.rank == 0 else 0) - few
-    shares = [count, *(one.share.flatten() for one in outputs.values())]
+    shares = [count, *(share for share, _ in outputs.values())]
     # A product of ring elements with 0 or 1: exact, whatever they are.
     found = torch.split(
         product(session, Bilinear("mul"), kept, torch.cat(shares)), [len(one) for one in shares]
     )
-    bits = [0, *(one.bits for one in outputs.values())]
+    bits = [0, *(bits for _, bits in outputs.values())]
     return dict(zip([COMMON, *outputs], zip(found, bits, strict=True), strict=True))
 
 

@@ -190,26 +190,10 @@ def test_weights_and_an_offset_are_those_of_rows_that_are_there(tmp_path: Path) 
 
 def test_a_category_counts_as_yes_or_nos_in_rows_that_are_there(tmp_path: Path) -> None:
     """Rows that are not in common are in no category, not in the first."""
-    stage = np.array(["I", "II", "III"])[np.arange(442) % 3]
-    tables = {
-        "alice": {"name": PEOPLE["name"].to_numpy(str)[:120], "stage": stage[:120]},
-        "bob": {
-            "name": PEOPLE["name"].to_numpy(str)[60:200],
-            "ill": (np.arange(60, 200) % 4 == 0).astype(int),
-        },
-    }
-    name = {"name": "name", "type": "identifier"}
-    columns = {
-        "alice": [{"name": "stage", "type": "category", "categories": ["I", "II", "III"]}, name],
-        "bob": [{"name": "ill", "type": "boolean"}, name],
-    }
-    keys = {f"{owner}-rows": [{"column": "name"}] for owner in BOTH}
-    alignment = {"name": "people", "keys": keys, "mode": "secret"}
-    one = case(tmp_path, tables, columns, "covariance", parties=BOTH, alignment=alignment)
+    one = cells(tmp_path, 5, {"alice": np.arange(120), "bob": np.arange(60, 200)})
     found: Any = opened(one, run(one)).answer
-    expected = np.stack([stage[60:120] == "II", stage[60:120] == "III", np.arange(60, 120) % 4 == 0]).astype(
-        float
-    )
+    stage, ill = np.array(["I", "II", "III"])[np.arange(442) % 3], np.arange(442) % 4 == 0
+    expected = np.stack([stage[60:120] == "II", stage[60:120] == "III", ill[60:120]]).astype(float)
     assert found["rows"] == 60
     np.testing.assert_allclose(found["mean"], expected.mean(1), atol=1e-4)
     np.testing.assert_allclose(np.reshape(found["covariance"], (3, 3)), np.cov(expected), atol=1e-4)
@@ -272,6 +256,54 @@ def test_a_table_that_is_too_small_by_itself_is_refused_before_anything_is_share
     one = study(tmp_path, rows=few(20), privacy={"unnoised": True, "minimum_cohort": 61})
     results, failed = attempt(one)
     assert "the cohort has 60 rows" in str(results[failed[0]])
+
+
+def cells(folder: Path, cell: int, rows: dict[str, np.ndarray]) -> Case:
+    """Of people by their numbers: every fourth is ill, every third in each stage."""
+    names, stage = PEOPLE["name"].to_numpy(str), np.array(["I", "II", "III"])[np.arange(442) % 3]
+    ill = (np.arange(442) % 4 == 0).astype(int)
+    tables = {
+        "alice": {"name": names[rows["alice"]], "stage": stage[rows["alice"]]},
+        "bob": {"name": names[rows["bob"]], "ill": ill[rows["bob"]]},
+    }
+    name = {"name": "name", "type": "identifier"}
+    columns = {
+        "alice": [{"name": "stage", "type": "category", "categories": ["I", "II", "III"]}, name],
+        "bob": [{"name": "ill", "type": "boolean"}, name],
+    }
+    keys = {f"{owner}-rows": [{"column": "name"}] for owner in BOTH}
+    alignment = {"name": "people", "keys": keys, "mode": "secret"}
+    privacy = {"unnoised": True, "minimum_cohort": 2, "smallest_cell": cell}
+    return case(folder, tables, columns, "covariance", parties=BOTH, alignment=alignment, privacy=privacy)
+
+
+@pytest.mark.parametrize(("least", "told"), [(5, True), (6, False)])
+def test_a_cell_of_few_rows_in_common_withholds_the_result(tmp_path: Path, least: int, told: bool) -> None:
+    """Of 60 in common 5 are ill in each stage; in each table by itself there are more."""
+    one = cells(tmp_path, least, {"alice": np.arange(200), "bob": np.arange(140, 440)})
+    plan = plan_job(one.admitted(), {"alice-rows": 200, "bob-rows": 300})
+    reports = run(one)
+    assert [report.rounds for report in reports] == [plan.cost.rounds] * 2
+    assert [report.sent for report in reports] == [sum(row) for row in plan.cost.sent]
+    assert f"count of fewer than {least} rows" in dict(plan.learns)["alice"]
+    if told:
+        assert opened(one, reports).answer["rows"] == 60
+        return
+    with pytest.raises(UsageError, match="count of fewer rows than 6, the agreement's smallest cell"):
+        opened(one, reports)
+    shares: Any = sum(np.frombuffer(report.share[32:], "<i8") for report in reports)
+    assert shares[0] == 60
+    assert not shares[1:].any()
+
+
+def test_rows_that_are_not_in_common_fill_no_cell(tmp_path: Path) -> None:
+    """In each table there are many of each stage who are ill; of those in common not one in stage III."""
+    common = np.array([i for i in range(442) if not (i % 4 == 0 and i % 3 == 2)])[:100]
+    rest = np.setdiff1d(np.arange(442), common)
+    rows = {"alice": np.append(common, rest[::2]), "bob": np.append(common, rest[1::2])}
+    one = cells(tmp_path, 2, rows)
+    with pytest.raises(UsageError, match="count of fewer rows than 2"):
+        opened(one, run(one))
 
 
 # What travels.
