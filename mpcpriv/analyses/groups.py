@@ -150,9 +150,13 @@ class Groups:
 
 
 class OfGroups(ABC):
-    """An analysis that is a function of `Groups`; it is `Derived`, `Private` and `TellsCells`."""
+    """An analysis that is a function of `Groups`.
+
+    It is `Derived`, `Private`, `TellsCells` and `OverSecretRows`.
+    """
 
     name: str
+    over_secret_rows: Final = True  # rows of zeros are in no group
 
     @abstractmethod
     def grouping(self, columns: Mapping[str, ColumnTerms], parameters: Any) -> Sequence[str]:
@@ -253,7 +257,9 @@ class OfGroups(ABC):
             z = _on_one_scale(value, shared, numbers)
             summed += [z, z.square()]
         if members is None:
-            alone: Any = torch.stack([one.sum() for one in summed])
+            # Rows that are not there are in no group; where there are none, something else has to say so.
+            there = [one if ctx.present is None else one * ctx.present for one in summed]
+            alone: Any = torch.stack([one.sum() for one in there])
             return {"sums": alone}
         ones: Any = members[:, :1] * 0 + 1
         columns = torch.cat([ones, *(one.unsqueeze(1) for one in summed)], dim=1)

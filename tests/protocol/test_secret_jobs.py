@@ -25,8 +25,16 @@ from tests.protocol.parties import Sight, outcomes
 
 _LOADED: Any = load_diabetes(as_frame=True, scaled=False)
 PEOPLE = _LOADED.frame.assign(
-    name=[f"Person Nr. {i}" for i in range(442)], high=lambda table: (table["target"] > 140).astype(int)
+    name=[f"Person Nr. {i}" for i in range(442)],
+    high=lambda table: (table["target"] > 140).astype(int),
+    sex=lambda table: (table["sex"] > 1.5).astype(int),
+    stage=lambda table: np.array(["I", "II", "III"])[np.digitize(table["bmi"], [24, 28])],
 )
+KINDS = {
+    "high": {"name": "high", "type": "boolean"},
+    "sex": {"name": "sex", "type": "boolean"},
+    "stage": {"name": "stage", "type": "category", "categories": ["I", "II", "III"]},
+}
 LEFT, RIGHT = ["age", "bmi", "s1"], ["bp", "s5", "target"]
 BOTH = ("alice", "bob")
 ROWS = {
@@ -53,13 +61,13 @@ def study(
     for owner in BOTH:
         frame = PEOPLE.iloc[rows[owner]]
         people = frame["name"].str.upper() if owner == "bob" else frame["name"]
-        tables[owner] = {name: frame[name].to_numpy() for name in names[owner]} | {
-            "name": people.to_numpy(str)
+        tables[owner] = {
+            name: frame[name].to_numpy(str if name == "stage" else None) for name in names[owner]
         }
+        tables[owner]["name"] = people.to_numpy(str)
         columns[owner] = [
-            {"name": name, "type": "boolean"}
-            if name == "high"
-            else {
+            KINDS.get(name)
+            or {
                 "name": name,
                 "type": "number",
                 "low": float(PEOPLE[name].min()) - 0.1,
@@ -121,20 +129,29 @@ def test_a_regression_is_that_of_the_join_and_costs_what_was_planned(
     assert sum(report.dealt for report in reports) == pytest.approx(sum(plan.dealt_to), rel=0.05)
 
 
-ANALYSES: dict[str, dict[str, Any]] = {
-    "covariance": {},
-    "ridge": {"target": "target", "penalty": 0.5},
-    "lasso": {"target": "target", "penalty": 0.1},
-    "pca": {"components": 2, "standardise": True},
-}
+ANALYSES: list[tuple[str, dict[str, Any], list[str], list[str]]] = [
+    ("covariance", {}, LEFT, RIGHT),
+    ("ridge", {"target": "target", "penalty": 0.5}, LEFT, RIGHT),
+    ("lasso", {"target": "target", "penalty": 0.1}, LEFT, RIGHT),
+    ("pca", {"components": 2, "standardise": True}, LEFT, RIGHT),
+    ("chi-squared", {}, ["stage"], ["high"]),
+    ("count-by-category", {}, ["stage"], ["high"]),
+    ("fisher-exact", {}, ["high"], ["sex"]),
+    ("anova", {"value": "bp", "group": "stage"}, ["stage"], ["bp"]),
+    ("t-test", {"value": "s5", "group": "high"}, ["s5"], ["high"]),
+    ("t-test", {"value": "s1", "paired": "s2"}, ["s1"], ["s2"]),
+    ("aggregate-by-category", {"by": ["stage", "high"]}, ["stage", "age"], ["high", "bp"]),
+]
 
 
-@pytest.mark.parametrize("analysis", ANALYSES)
-def test_other_analyses_say_what_they_say_of_rows_that_owners_know(tmp_path: Path, analysis: str) -> None:
+@pytest.mark.parametrize(("analysis", "parameters", "left", "right"), ANALYSES)
+def test_other_analyses_say_what_they_say_of_rows_that_owners_know(
+    tmp_path: Path, analysis: str, parameters: dict[str, Any], left: list[str], right: list[str]
+) -> None:
     found = []
     for mode in ("secret", "all"):
         (tmp_path / mode).mkdir()
-        one = study(tmp_path / mode, analysis, ANALYSES[analysis], mode=mode)
+        one = study(tmp_path / mode, analysis, parameters, mode=mode, names={"alice": left, "bob": right})
         found.append(opened(one, run(one)).answer)
     hidden, known = found
     assert hidden.keys() == known.keys()
