@@ -126,6 +126,7 @@ DOORS = {
     "count-and-mean, columns split": Door(
         "count-and-mean", ["age", "rare", "stage"], [["rare"], ["stage"]], alice=["rare"]
     ),
+    "count-and-mean, three values": Door("count-and-mean", ["age", "stage"], [["stage"]]),
     "describe": Door("describe", ["age", "rare"], [["rare"]]),
     "describe, five values": Door("describe", ["score", "age"], [["score"]], alice=["score"]),
     "aggregate-by-category": Door(
@@ -147,6 +148,9 @@ DOORS = {
     ),
     "t-test of one": Door("t-test", ["rare"], [["rare"]], {"value": "rare"}),
     "anova": Door("anova", ["grade", "place"], [["grade", "place"]], {"value": "grade", "group": "place"}),
+    "anova, three values": Door(
+        "anova", ["stage", "place"], [["stage", "place"]], {"value": "stage", "group": "place"}
+    ),
     "mann-whitney": Door(
         "mann-whitney", ["ill", "treated"], [["ill", "treated"]], {"value": "ill", "group": "treated"}
     ),
@@ -165,12 +169,6 @@ DOORS = {
     ),
     "poisson-regression": Door(
         "poisson-regression", ["days", "ill", "place"], [["ill", "place"]], {"target": "days", "steps": 4}
-    ),
-    "negative-binomial-regression": Door(
-        "negative-binomial-regression",
-        ["days", "ill", "place"],
-        [["ill", "place"]],
-        {"target": "days", "steps": 4},
     ),
     "gamma-regression": Door(
         "gamma-regression", ["weight", "ill", "treated"], [["ill", "treated"]], {**TARGET, "steps": 4}
@@ -308,6 +306,24 @@ def test_a_few_that_are_missing_are_not_told(tmp_path: Path) -> None:
             assert not np.concatenate(list(opened(reports).values())).any()
             with pytest.raises(UsageError, match="or a few that are missing"):
                 values(one, reports)
+
+
+@pytest.mark.parametrize(("same", "told"), [(0, True), (4, False), (5, True), (55, True), (56, False)])
+def test_a_few_pairs_that_do_not_differ_are_not_told(tmp_path: Path, same: int, told: bool) -> None:
+    first = np.arange(60) % 11
+    second = np.where(np.arange(60) < same, first, 11 - first)
+    terms = [{"name": name, "type": "integer", "low": 0.0, "high": 11.0} for name in ("before", "after")]
+    tables = {"alice": {"before": first}, "bob": {"after": second}}
+    columns = {owner: [one] for owner, one in zip(tables, terms, strict=True)}
+    given = {"value": "before", "paired": "after"}
+    one = case(tmp_path, tables, columns, "wilcoxon", given, parties=("alice", "bob"))
+    reports = run(one, ("alice", "bob"))
+    if told:
+        assert values(one, reports)["pairs"] == 60 - same
+    else:
+        assert not opened(reports)["sums"].any()
+        with pytest.raises(UsageError, match="fewer pairs differ, or fewer do not"):
+            values(one, reports)
 
 
 @pytest.mark.parametrize("name", ["covariance", "lasso", "aggregate-by-category, columns split", "describe"])
