@@ -13,7 +13,7 @@ import pytest
 
 from mpcpriv import analyses
 from mpcpriv.agreement.model import ColumnTerms
-from mpcpriv.analyses.told import count, levels, places
+from mpcpriv.analyses.told import Levels, count, inside, levels
 from mpcpriv.errors import UsageError
 from mpcpriv.party.jobs import RunReport
 from mpcpriv.party.planning import plan_job
@@ -367,11 +367,16 @@ def test_too_many_cells_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_whoever_counts_counts_what_is_there() -> None:
     columns = {name: ColumnTerms.model_validate(dict(one)) for name, one in TERMS.items()}
     table = tuple(one for one in (levels(columns[name]) for name in ("grade", "place")) if one)
-    found = places(table, {"grade": np.array([3, 4, 4, 5, 2]), "place": np.array([0, 2, 1, 0, 0])})
-    assert found.tolist() == [0, 5, 4, -1, -1]
+    some = {"grade": np.array([3, 4, 4, 5, 2, 3.5]), "place": np.array([0, 2, 1, 0, 0, 1])}
+    one, five, four = np.eye(6)[[0, 5, 4]].tolist()
+    assert inside(table, some).tolist() == [one, five, four, *([0] * 6 for _ in range(3))]
+    assert count([table, table[::-1]], some).tolist() == [1, 0, 0, 0, 1, 1, 1, 0, 0, 1, 0, 1]
     assert levels(columns["stage"]) is None
     assert levels(columns["age"], 100) is None
     assert levels(columns["stage"], 3) is not None
+    for wrong in ((), (1.0, 0.0), (0.0, 0.0)):
+        with pytest.raises(UsageError, match="in ascending order"):
+            Levels("ill", wrong)
     counted = count([table, table[:1]], {"grade": FRAME["grade"]})
     assert counted.tolist() == [0] * 6 + [int((FRAME["grade"] == code).sum()) for code in (3, 4)]
 
