@@ -206,7 +206,8 @@ class Privacy(Document):
         unnoised: whether results may be released without noise.
         minimum_cohort: rows that an un-noised result must be computed from, at least; and by which the
             cohorts of two un-noised results must differ, if they do.
-        smallest_cell: the smallest count of rows that is shown without noise; smaller ones are suppressed.
+        smallest_cell: the smallest count of rows that is shown without noise; smaller ones are suppressed,
+            and results that would tell one otherwise are withheld.
         rounding: to whose multiples counts of rows are rounded, where they are released without noise; other
             numbers are not released without noise then. None: nothing is rounded.
         releases: how many results may be released from a data set in the agreement's life; None: any number.

@@ -62,9 +62,10 @@ class KMeans:
         "the best, in the units of the data, and its inertia: the sum of squared distances to the nearest "
         "centre, of columns divided by their standard deviations (or by an eighth of the widths of their "
         "agreed bounds). A cluster of fewer rows than the agreement's smallest cell is not told, its "
-        "centre would be nearly a row, and neither is the next smallest. A cluster that loses all rows "
-        "stays where it was. `converged` is 0 where the last step moved a centre. Without differential "
-        "privacy: what one row can change the centres by has no useful bound."
+        "centre would be nearly a row; neither is one in which so few said yes, or no, and the next "
+        "smallest. A cluster that loses all rows stays where it was. `converged` is 0 where the last step "
+        "moved a centre. Without differential privacy: what one row can change the centres by has no "
+        "useful bound."
     )
     parameters: Final = Parameters
     example: Final = """\

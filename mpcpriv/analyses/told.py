@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mpcpriv.agreement.model import ColumnTerms
+from mpcpriv.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -26,11 +27,18 @@ class Levels:
 
     Attributes:
         column: its name.
-        codes: the values, as owners hold them; rows with another are in no cell.
+        codes: the values, as owners hold them, in ascending order; rows with another are in no cell.
+
+    Raises:
+        UsageError: there are none, or they are in another order.
     """
 
     column: str
     codes: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if not self.codes or list(self.codes) != sorted(set(self.codes)):
+            raise UsageError(f"values of column {self.column!r}: at least one, and in ascending order")
 
 
 Cells = tuple[Levels, ...]
@@ -45,7 +53,7 @@ def levels(column: ColumnTerms, most: int = 2) -> Levels | None:
         return Levels(column.name, tuple(map(float, range(len(column.categories or [])))))
     if column.type == "integer" and column.low is not None and column.high is not None:
         first, last = math.ceil(column.low), math.floor(column.high)
-        if last - first < most:
+        if 0 <= last - first < most:
             return Levels(column.name, tuple(map(float, range(first, last + 1))))
     return None
 
@@ -67,24 +75,42 @@ def size(table: Cells) -> int:
     return math.prod(len(one.codes) for one in table)
 
 
-def places(table: Cells, columns: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Of each row its cell, int64 (rows,); -1 where it is in none."""
-    found = np.zeros(len(columns[table[0].column]), dtype=np.int64)
-    there = np.ones(len(found), dtype=bool)
-    for one in table:
-        values = columns[one.column]
-        codes = np.array(one.codes)
-        place = np.searchsorted(codes, values).clip(max=len(codes) - 1)
-        found = found * len(codes) + place
-        there &= codes[place] == values
-    return np.where(there, found, -1)
-
-
 def count(tables: Sequence[Cells], columns: Mapping[str, np.ndarray]) -> np.ndarray:
     """How many rows are in each cell, one table after the other, int64; 0 of tables with other columns."""
-    counts = []
-    for table in tables:
-        here = all(one.column in columns for one in table)
-        found = places(table, columns) if here else np.zeros(0, dtype=np.int64)
-        counts.append(np.bincount(found[found >= 0], minlength=size(table)))
-    return np.concatenate(counts).astype(np.int64) if counts else np.zeros(0, dtype=np.int64)
+    there = [all(one.column in columns for one in table) for table in tables]
+    places = {
+        one: _places(one, columns[one.column])
+        for table, here in zip(tables, there, strict=True)
+        for one in table
+        if here
+    }
+    found = [np.zeros(0, dtype=np.int64)]
+    for table, here in zip(tables, there, strict=True):
+        counts = np.zeros(size(table), dtype=np.int64)
+        if here:
+            # A last place on each axis is for rows in no cell.
+            shape = [len(one.codes) + 1 for one in table]
+            flat = places[table[0]]
+            for one, width in zip(table[1:], shape[1:], strict=True):
+                flat = flat * width + places[one]
+            every = np.bincount(flat, minlength=math.prod(shape)).reshape(shape)
+            counts += every[(slice(-1),) * len(table)].ravel()
+        found.append(counts)
+    return np.concatenate(found)
+
+
+def inside(table: Cells, columns: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Whether each row is in each cell, int64 (rows, cells)."""
+    rows = len(columns[table[0].column])
+    found = np.ones((rows, 1), dtype=np.int64)
+    for one in table:
+        there = _places(one, columns[one.column])[:, None] == np.arange(len(one.codes))
+        found = (found[:, :, None] * there[:, None, :]).reshape(rows, -1)
+    return found
+
+
+def _places(one: Levels, values: np.ndarray) -> np.ndarray:
+    """Of each row which of the values it has, (rows,); as many as there are where it has none of them."""
+    codes = np.array(one.codes)
+    place = np.searchsorted(codes, values).clip(max=len(codes) - 1)
+    return np.where(codes[place] == values, place, len(codes))

@@ -120,7 +120,6 @@ parameters = { value = "before", paired = "after" }
 
         from mpcpriv.analyses.table import together as put_together
 
-        del ctx
         columns = put_together(inputs)[0].columns
         if len(columns) == 1:
             (one,) = columns.values()
@@ -139,12 +138,24 @@ parameters = { value = "before", paired = "after" }
         # Pairs without a difference come first, and the ranks of all others are by so many too high.
         twice = twice - (len(above) - pairs) * larger * 2
         found: Any = torch.cat([pairs, twice, ties])
+        if ctx.smallest_cell > 1:
+            # Of pairs that differ, and of those that do not, a few are a small count; none are nobody.
+            each: Any = torch.cat([pairs, len(above) - pairs])
+            reached: Any = torch.cat([each - 0.5, each - (ctx.smallest_cell - 0.5)]).ge(0) * 1
+            fine: Any = 1 - reached[:2] + reached[2:]
+            enough: Any = fine[:1] * fine[1:]
+            found = torch.cat([found * enough, enough])
         return {"sums": found}
 
     def read(self, asked: Asked, opened: Opened) -> Answer:
         """See `Computed.read`."""
         rows = together(asked.tables)[0].rows
-        pairs, twice, ties = (round(float(one)) for one in np.asarray(opened["sums"]))
+        pairs, twice, ties, *enough = (round(float(one)) for one in np.asarray(opened["sums"]))
+        if not all(enough):
+            raise UsageError(
+                f"{self.name}: fewer pairs differ, or fewer do not, than the agreement lets be shown; use "
+                "more data, give a coarser resolution, or agree on another smallest cell"
+            )
         same = rows - pairs
         ties -= same**3 - same
         spread = math.sqrt(max((pairs * (pairs + 1) * (2 * pairs + 1) - ties / 2) / 24, 0.0))

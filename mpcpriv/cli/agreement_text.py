@@ -124,7 +124,8 @@ def _noise(privacy: Privacy, datasets: list[Dataset]) -> list[str]:
     if privacy.unnoised:
         found.append(
             f"Results may be released without noise if they are of {privacy.minimum_cohort} rows or more; "
-            f"counts below {privacy.smallest_cell} are not shown then. {_exactly(privacy.rounding)}"
+            f"counts below {privacy.smallest_cell} are not shown then, and neither are results of yes-or-nos "
+            f"and categories that would tell one. {_exactly(privacy.rounding)}"
         )
     if privacy.mechanism != "none":
         against = "all but one" if privacy.collusion is None else str(privacy.collusion)

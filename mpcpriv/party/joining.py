@@ -14,7 +14,7 @@ from mpcpriv.agreement.admit import AdmittedJob
 from mpcpriv.analyses import Asked, Computed
 from mpcpriv.analyses.outline import Outline
 from mpcpriv.analyses.table import Column, Table, derived
-from mpcpriv.analyses.told import Cells, places, size
+from mpcpriv.analyses.told import Cells, inside, size
 from mpcpriv.data.scale import Scale
 from mpcpriv.engine.interval import Interval
 from mpcpriv.engine.joining import joined
@@ -74,9 +74,9 @@ def join(
         outline, values = derived(analysis, public.tables[name], public.parameters, columns)
         outlines.append(outline)
         if columns is not None and values is not None:
-            inside = [places(part, columns)[:, None] == np.arange(size(part)) for part in parts[name]]
+            cells = [inside(part, columns) for part in parts[name]]
             # These stay integers: in a product of ring elements 0 and 1 are 0 and 1.
-            mine[name] = np.concatenate([_encoded(session, outline, values), *inside], axis=1)
+            mine[name] = np.concatenate([_encoded(session, outline, values), *cells], axis=1)
     widths = [
         len(outline.columns) + sum(map(size, parts[name]))
         for name, outline in zip(names, outlines, strict=True)

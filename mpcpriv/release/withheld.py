@@ -20,7 +20,7 @@ import numpy as np
 from mpcpriv.agreement.admit import AdmittedJob
 from mpcpriv.analyses.analysis import Analysis, Asked, TellsCells
 from mpcpriv.analyses.outline import together
-from mpcpriv.analyses.told import Cells, count, places, size
+from mpcpriv.analyses.told import Cells, count, inside, size
 from mpcpriv.errors import UsageError
 
 if TYPE_CHECKING:
@@ -198,8 +198,7 @@ def _shared(
     value = None
     if name in own:
         (columns,) = own[name].batches()
-        inside = places(part, columns)[:, None] == np.arange(size(part))
-        value = torch.from_numpy(inside.astype(np.int64))
+        value = torch.from_numpy(inside(part, columns))
     return session.share_input(owners[name], (public.tables[name].rows, size(part)), value)
 
 
