@@ -9,8 +9,9 @@ import numpy as np
 
 from mpcpriv.agreement.model import ColumnTerms
 from mpcpriv.analyses.analysis import Answer, Asked
-from mpcpriv.analyses.groups import Groups, OfGroups, Value, plain
-from mpcpriv.analyses.shown import Bars, Shown, Table
+from mpcpriv.analyses.groups import Groups, Value, plain
+from mpcpriv.analyses.means import DESCRIBED, OfMeans, described, shown_groups
+from mpcpriv.analyses.shown import Shown, Table
 from mpcpriv.analyses.simulated import beyond, normal_draws, testable
 from mpcpriv.documents import Document
 from mpcpriv.errors import UsageError
@@ -30,7 +31,7 @@ class Parameters(Document):
     group: ColumnName
 
 
-class Anova(OfGroups):
+class Anova(OfMeans):
     """As scipy's `f_oneway` and R's `aov`."""
 
     name: Final = "anova"
@@ -57,11 +58,7 @@ parameters = { value = "weight", group = "region" }
     def outputs(self, job: Job) -> Mapping[str, str]:
         """By name, what the recipients learn."""
         told = {
-            "rows": "how many rows all data sets have together",
-            "groups": "the names of the groups",
-            "counts": "how many rows each has",
-            "means": "of each",
-            "deviations": "of each, the standard deviation",
+            **DESCRIBED,
             "between": "the sum of squares between groups",
             "within": "that within them",
             "degrees": "of freedom, between and within",
@@ -73,28 +70,18 @@ parameters = { value = "weight", group = "region" }
             told["noise"] = "of the noise in each mean, the standard deviation"
         return told
 
-    def grouping(self, columns: Mapping[str, ColumnTerms], parameters: Parameters) -> Sequence[str]:
-        """See `OfGroups.grouping`."""
-        return [name for name in columns if name == parameters.group]
-
     def values(self, columns: Mapping[str, ColumnTerms], parameters: Parameters) -> Sequence[Value]:
         """See `OfGroups.values`."""
         found = plain(parameters.value)
         found.terms(columns)
         return [found]
 
-    def check(self, by: Sequence[str], values: Sequence[Value], parameters: Parameters) -> None:
-        """See `OfGroups.check`."""
-        del values
-        if not by:
-            raise UsageError(f"{self.name}: group {parameters.group!r} is none of the columns")
-
     def tell(self, asked: Asked, groups: Groups) -> Answer:
         """See `OfGroups.tell`."""
         if len(groups.names) < 2:
             raise UsageError(f"{self.name}: there is one group only; nothing can be compared")
         testable(groups.whole(self.name), self.name)
-        means, spread = groups.of_z()
+        means, _ = groups.of_z()
         between, within, degrees = (float(one) for one in _squares(groups))
         if not within > 0 or not degrees > 0:
             raise UsageError(f"{self.name}: there is no variance within the groups; F is not defined")
@@ -102,11 +89,7 @@ parameters = { value = "weight", group = "region" }
         statistic = between / first / (within / degrees)
         unit = float(groups.unit[0])
         told: dict[str, Any] = {
-            "rows": groups.rows,
-            "groups": list(groups.names),
-            "counts": np.rint(groups.counts).astype(int).tolist(),
-            "means": (groups.centre + groups.unit * means)[:, 0].tolist(),
-            "deviations": (unit * np.sqrt(spread / (groups.counts[:, None] - 1)))[:, 0].tolist(),
+            **described(groups),
             "between": between * unit**2,
             "within": within * unit**2,
             "degrees": [first, round(degrees)],
@@ -129,7 +112,7 @@ parameters = { value = "weight", group = "region" }
     def show(self, answer: Answer) -> Sequence[Shown]:
         """See `Showing.show`."""
         told: dict[str, Any] = dict(answer)
-        groups = {"": told["groups"], "n": told["counts"], "mean": told["means"], "std": told["deviations"]}
+        groups, means = shown_groups(answer)
         squares = [told["between"], told["within"]]
         table = {
             "": ["between groups", "within groups"],
@@ -140,11 +123,7 @@ parameters = { value = "weight", group = "region" }
             "PR(>F)": [told["p_value"], None],
         }
         notes = [f"eta squared {told['eta_squared']:.4f}"]
-        return [
-            Table("Groups", groups),
-            Table("Analysis of variance", table, notes),
-            Bars("Means", told["groups"], told["means"]),
-        ]
+        return [groups, Table("Analysis of variance", table, notes), means]
 
 
 def _squares(groups: Groups) -> tuple[Any, Any, Any]:

@@ -40,6 +40,8 @@ _WIDEST: Final = 1 << 19
 """A number is rounded to this part of its bounds."""
 _ROUNDED: Final = 0.02
 """Of the mean of the target, its values may be rounded by no more."""
+_HIGH: Final = 1 << 11
+"""Values are eight units apart at most: of one that is so many units, its place among them is left 8 bits."""
 DIGITS: Final = 256.0
 """By what means over rows are multiplied before they are opened."""
 
@@ -142,12 +144,21 @@ class OfCounts(GeneralisedLinear):
                 f"{self.name}: target {target.name!r} has agreed bounds that are {high - low:g} apart, and "
                 f"more than {_WIDEST} counts cannot be told apart; agree on narrower ones"
             )
+        scale = Scale.of(target)
+        if unit_of(scale) > _HIGH * scale.unit:
+            raise UsageError(
+                f"{self.name}: target {target.name!r} has agreed bounds that are so close to each other, for "
+                "what they are, that its digits are lost; agree on a lower one nearer to 0"
+            )
         return {"": plain(target)}
 
     @staticmethod
     def counts(rows: Rows) -> tuple[Vector, Vector, Vector]:
-        """The counts divided by their mean, one over it, and `DIGITS` times it, in units of the scale."""
-        shared = whole_of(rows.target[""])
+        """The counts divided by their mean, one over it, and `DIGITS` times it, in units of `unit_of`."""
+        column = rows.target[""]
+        shared, part = whole_of(column), column.scale.unit / unit_of(column.scale)
+        if part < 1:
+            shared = shared * part
         per = shared.mean().reciprocal()
         fine: Any = shared.sum() * (DIGITS / rows.count)
         # The mean is what counts were divided by, to more digits: what one over it misses is taken back.
@@ -178,17 +189,26 @@ class OfCounts(GeneralisedLinear):
         }
 
 
+def unit_of(scale: Scale) -> float:
+    """In what counts are computed with: a power of two times the target's unit, so that the mean is around 1.
+
+    It is the lower bound that says how large a mean is at least; one over it keeps its digits.
+    """
+    least = scale.low + scale.centre / scale.unit
+    return scale.unit * 2.0 ** max(math.floor(math.log2(max(least, 1.0))), 0)
+
+
 def mean_of(found: Found) -> float:
     """Of the target.
 
     Raises:
         UsageError: it is 0, or nearly.
     """
-    per, scale = found.number("per"), Scale.of(found.target)
+    per, unit = found.number("per"), unit_of(Scale.of(found.target))
     if not 0 < per < 2**15:
         raise UsageError(f"column {found.target.name!r}: it is 0 in nearly all rows; nothing explains that")
-    mean = scale.unit / per
-    if found.target.type == "number" and scale.unit / 2**16 > _ROUNDED * mean:
+    mean = unit / per
+    if found.target.type == "number" and unit / 2**16 > _ROUNDED * mean:
         raise UsageError(
             f"column {found.target.name!r}: its agreed bounds are so wide that its digits are lost; agree on "
             "narrower ones"

@@ -14,7 +14,7 @@ from mpcpriv.analyses.analysis import Answer, Asked, Context, Opened
 from mpcpriv.analyses.feature import Feature, plain, regressors
 from mpcpriv.analyses.inference import COEFFICIENTS, coefficient_table, shown_coefficients
 from mpcpriv.analyses.life_table import MOST_TIMES, Times
-from mpcpriv.analyses.newton import Point, exponential, free, scale_of
+from mpcpriv.analyses.newton import Point, covariance, exponential, free, scale_of
 from mpcpriv.analyses.outline import Outline, together
 from mpcpriv.analyses.shown import Shown, Table
 from mpcpriv.analyses.told import Cells, Levels, pairs, singles
@@ -37,8 +37,6 @@ _HIGHEST: Final = 14.0
 """Predictors that `exponential` takes."""
 _ROOM: Final = 1 << 28
 """What the hazards of all rows may add up to."""
-_LOST: Final = 0.01
-"""What part of a variance may be lost to rounding, about."""
 
 
 class Parameters(Document):
@@ -151,11 +149,11 @@ class CoxRegression:
         "of each row and time of it one yes-or-no is shared, 2^24 in all at most, so few `intervals` make "
         "it fast. Agreed bounds should be no wider than twenty times the spread of a column, or digits are "
         "lost. `converged` is 0 where the last step could still move a coefficient by 0.02 standard "
-        "errors, or a predictor left the range in which it is computed: run it again with more steps, or "
-        "look at the columns. Without differential privacy: a row changes the risk set of every time "
-        "before its own, the partial likelihood is no sum over rows, and how much one row can change the "
-        "coefficients has no bound; with noise, ask for kaplan-meier and log-rank, or for a private "
-        "logistic regression of the event."
+        "errors, a predictor left the range in which it is computed, or a column varies by less than fixed "
+        "point can tell: run it again with more steps, or look at the columns. Without differential "
+        "privacy: a row changes the risk set of every time before its own, the partial likelihood is no sum "
+        "over rows, and how much one row can change the coefficients has no bound; with noise, ask for "
+        "kaplan-meier and log-rank, or for a private logistic regression of the event."
     )
     parameters: Final = Parameters
     example: Final = """\
@@ -232,7 +230,7 @@ parameters = { time = "week", event = "arrest" }
         # The baseline takes up what an intercept, and so the means, would be.
         z, _, per_spread, variance = newton.standardise(explaining)
         model = Hazards(at_risk, made[0])
-        fit = newton.minimise(z, model, 0.0, None, 0.0, parameters.steps, ctx.steps)
+        fit = newton.minimise(z, variance, model, 0.0, None, 0.0, parameters.steps, ctx.steps)
         x, spread = z[:, :-1], variance * per_spread
         means: Any = model.means(x, model.hazard(fit.predictor))
         expected: Any = fit.point.information
@@ -258,17 +256,16 @@ parameters = { time = "week", event = "arrest" }
         size, converged = len(terms), int(opened["converged"][0])
         information = opened["information"].reshape(size, size) * np.outer(unit, unit)
         estimate = opened["coefficients"] / scale_of(whole.rows) / unit
-        covariance = _inverse(information / np.outer(unit, unit), whole.rows, converged) / np.outer(
-            unit, unit
-        )
+        inverse = _inverse(information / np.outer(unit, unit), whole.rows, converged)
+        variances = inverse / np.outer(unit, unit)
         names = [one.name for one in terms]
         ratio = max(2 * float(opened["ratio"][0]), 0.0)
         wald = float(estimate @ information @ estimate)
         return {
             "rows": whole.rows,
-            **coefficient_table(names, estimate, np.sqrt(np.diag(covariance))),
+            **coefficient_table(names, estimate, np.sqrt(np.diag(variances))),
             "hazard_ratio": np.exp(np.clip(estimate, -700, 700)).tolist(),
-            "covariance": covariance.flatten().tolist(),
+            "covariance": variances.flatten().tolist(),
             "likelihood_ratio": ratio,
             "likelihood_ratio_p_value": float(special.chdtrc(size, ratio)),
             "wald": wald,
@@ -316,15 +313,10 @@ def _inverse(information: np.ndarray, rows: int, converged: int) -> np.ndarray:
     Raises:
         UsageError: there is none, or rounding would show in it.
     """
-    symmetric = (information + information.T) / 2
-    size = np.sqrt(np.clip(np.diag(symmetric), 0, None))
-    if (size > 0).all():
-        values, vectors = np.linalg.eigh(symmetric / np.outer(size, size))
-        # In each sum there is the rounding of so many products of numbers up to 4, each by half a unit.
-        lost = 2.0**-15 * math.sqrt(rows * len(size)) / size.min() ** 2
-        if values[0] * _LOST > lost:
-            inverse: np.ndarray = (vectors / values) @ vectors.T / np.outer(size, size)
-            return inverse
+    # In each sum there is the rounding of so many products of numbers up to 4, each by half a unit.
+    found = covariance(information, 2.0**-15 * math.sqrt(rows))
+    if found is not None:
+        return found
     raise UsageError(
         "cox-regression: the data do not determine the coefficients: there are few events, or a column is "
         "constant, or follows from others, or "

@@ -15,7 +15,7 @@ from mpcpriv.agreement.model import ColumnTerms
 from mpcpriv.analyses.analysis import Answer, Asked, Context, Opened, Plain
 from mpcpriv.analyses.feature import Feature, plain, regressors
 from mpcpriv.analyses.inference import COEFFICIENTS, INTERCEPT, coefficient_table, shown_coefficients
-from mpcpriv.analyses.newton import Vector, parts_of, scale_of
+from mpcpriv.analyses.newton import Vector, covariance, parts_of, scale_of
 from mpcpriv.analyses.outline import Outline, together
 from mpcpriv.analyses.shown import Shown, Table
 from mpcpriv.analyses.told import Cells, pairs
@@ -41,13 +41,12 @@ METHOD: Final = (
 LIMITS: Final = (
     "Agreed bounds should be no wider than twenty times the spread of a column, or digits are lost; columns "
     "of which one nearly follows from others are refused. `converged` is 0 where the last step could still "
-    "move a coefficient by 0.02 standard errors, or where a predictor left the range in which it is "
-    "computed: run it again with more steps, or look at the columns. There is no differential privacy: how "
-    "much one row can change the coefficients has no bound."
+    "move a coefficient by 0.02 standard errors, where a predictor left the range in which it is "
+    "computed, or where a column varies by less than fixed point can tell (a yes-or-no that is rarer than "
+    "in 2^-17 of the rows): run it again with more steps, or look at the columns. There is no differential "
+    "privacy: how much one row can change the coefficients has no bound."
 )
 
-_LOST: Final = 0.01
-"""What part of a variance may be lost to rounding: it is much less where columns are not nearly collinear."""
 _MARK: Final = "\x1f"
 """Between a column's name and what its owner makes of it: no column's name has this character."""
 
@@ -228,7 +227,9 @@ class GeneralisedLinear(ABC):
         around = newton.free(offset - less) if offsets else 0.0
         model = self.model(rows, parameters)
         while True:
-            fit = newton.minimise(z, model, around, rows.weights, penalty, parameters.steps, ctx.steps)
+            fit = newton.minimise(
+                z, variance, model, around, rows.weights, penalty, parameters.steps, ctx.steps
+            )
             better = self.refined(model, fit, rows)
             if better is None:
                 break
@@ -304,12 +305,12 @@ class GeneralisedLinear(ABC):
             level -= Scale.of(logarithm(self.name, columns[parameters.exposure]).terms).centre
         estimate, back = in_units(terms, opened["coefficients"] / scale_of(count))
         estimate[-1] += level
-        covariance = back @ _inverse(self.name, information, count, converged) @ back.T * factor
-        error = np.sqrt(np.diag(covariance))
+        variances = back @ _inverse(self.name, information, count, converged) @ back.T * factor
+        error = np.sqrt(np.diag(variances))
         return {
             "rows": rows,
             **coefficient_table([*(one.name for one in terms), INTERCEPT], estimate, error),
-            "covariance": covariance.flatten().tolist(),
+            "covariance": variances.flatten().tolist(),
             "residual_degrees": rows - size,
             **self.fitted(found, parameters),
             "iterations": parameters.steps,
@@ -366,15 +367,10 @@ def _inverse(name: str, information: np.ndarray, rows: int, converged: int) -> n
     Raises:
         UsageError: there is none, or rounding would show in it.
     """
-    symmetric = (information + information.T) / 2
-    size = np.sqrt(np.clip(np.diag(symmetric), 0, None))
-    if (size > 0).all():
-        values, vectors = np.linalg.eigh(symmetric / np.outer(size, size))
-        # In each sum there is the rounding of so many products, times numbers up to 4.
-        lost = 2.0**-14 * math.sqrt(rows * len(size)) / parts_of(rows) / size.min() ** 2
-        if values[0] * _LOST > lost:
-            inverse: np.ndarray = (vectors / values) @ vectors.T / np.outer(size, size)
-            return inverse
+    # In each sum there is the rounding of so many products, times numbers up to 4.
+    found = covariance(information, 2.0**-14 * math.sqrt(rows) / parts_of(rows))
+    if found is not None:
+        return found
     raise UsageError(
         f"{name}: the data do not determine the coefficients: a column is constant, or follows from others, "
         f"or {'nearly does' if converged else 'predicts the target without fail'}; leave it out"

@@ -61,11 +61,11 @@ class KMeans:
         "secret, and which of `starts` ended best is found on shares. Opened are the centres and sizes of "
         "the best, in the units of the data, and its inertia: the sum of squared distances to the nearest "
         "centre, of columns divided by their standard deviations (or by an eighth of the widths of their "
-        "agreed bounds). A cluster of fewer rows than the agreement's smallest cell is not told, its "
-        "centre would be nearly a row; neither is one in which so few said yes, or no, and the next "
-        "smallest. A cluster that loses all rows stays where it was. `converged` is 0 where the last step "
-        "moved a centre. Without differential privacy: what one row can change the centres by has no "
-        "useful bound."
+        "agreed bounds, which is then told as `scale`). A cluster of fewer rows than the agreement's "
+        "smallest cell is not told, its centre would be nearly a row; neither is one in which so few said "
+        "yes, or no, and the next smallest. A cluster that loses all rows stays where it was. `converged` "
+        "is 0 where the last step moved a centre. Without differential privacy: what one row can change the "
+        "centres by has no useful bound."
     )
     parameters: Final = Parameters
     example: Final = """\
@@ -79,8 +79,7 @@ parameters = { clusters = 3 }
 
     def outputs(self, job: Job) -> Mapping[str, str]:
         """By name, what the recipients learn."""
-        del job
-        return {
+        told = {
             "rows": "how many rows all data sets have together",
             "columns": "the names of the columns, in order",
             "sizes": "how many rows are in each cluster, from the largest on; -1 where that is suppressed",
@@ -89,6 +88,9 @@ parameters = { clusters = 3 }
             "iterations": "how many steps were made",
             "converged": "whether (1) or not (0) the last step left every centre where it was",
         }
+        if job.parameters.get("scale") == "bounds":
+            told["scale"] = "what each column is divided by, by its agreed bounds, before distances are taken"
+        return told
 
     def run(
         self, ctx: Context, inputs: Mapping[str, Shared], parameters: Parameters
@@ -150,7 +152,8 @@ parameters = { clusters = 3 }
         sizes = np.rint(opened["sizes"]).astype(int)
         order = [place for place in np.argsort(-sizes, kind="stable") if sizes[place] >= 0]
         centres = opened["centres"].reshape(len(sizes), -1)[order]
-        told = np.array([one.centre for one in scales]) + centres * np.array([one.unit for one in scales])
+        units = [one.unit for one in scales]
+        told = np.array([one.centre for one in scales]) + centres * np.array(units)
         return {
             "rows": whole.rows,
             "columns": list(whole.columns),
@@ -159,6 +162,7 @@ parameters = { clusters = 3 }
             "inertia": float(opened["inertia"][0]) * whole.rows,
             "iterations": asked.parameters.steps,
             "converged": int(opened["converged"][0]),
+            **({"scale": units} if asked.parameters.scale == "bounds" else {}),
         }
 
     def show(self, answer: Answer) -> Sequence[Shown]:

@@ -10,7 +10,17 @@ from pydantic import Field
 
 from mpcpriv.agreement.model import ColumnTerms
 from mpcpriv.analyses.analysis import Plain
-from mpcpriv.analyses.counts import DIGITS, Counts, OfCounts, bounds, interpolant, mean_of, natural, quintic
+from mpcpriv.analyses.counts import (
+    DIGITS,
+    Counts,
+    OfCounts,
+    bounds,
+    interpolant,
+    mean_of,
+    natural,
+    quintic,
+    unit_of,
+)
 from mpcpriv.analyses.feature import Feature
 from mpcpriv.analyses.generalised_linear import LIMITS, METHOD, Found, Rows, number_of
 from mpcpriv.analyses.generalised_linear import Parameters as Common
@@ -92,21 +102,21 @@ parameters = { target = "visits", alpha = 0.8 }
     def model(self, rows: Rows, parameters: Any) -> Counts:
         """See `GeneralisedLinear.model`: of Poisson's, where alpha is estimated."""
         y, per, mean = self.counts(rows)
-        alpha, unit = parameters.alpha, rows.target[""].scale.unit / DIGITS
+        alpha, unit = parameters.alpha, unit_of(rows.target[""].scale) / DIGITS
         return Counts(y, per, None if alpha is None else mean * (alpha * unit))
 
     def refined(self, model: Counts, fit: Any, rows: Rows) -> Counts | None:
         """See `GeneralisedLinear.refined`."""
         if model.over is not None:
             return None
-        mean: Any = self.counts(rows)[2] * (rows.target[""].scale.unit / DIGITS)
+        mean: Any = self.counts(rows)[2] * (unit_of(rows.target[""].scale) / DIGITS)
         return Counts(model.y, model.per, model.moment(fit, mean))
 
     def besides(self, model: Counts, fit: Any, rows: Rows) -> Mapping[str, Any]:
         """See `GeneralisedLinear.besides`."""
         import torch
 
-        told, unit, over = super().besides(model, fit, rows), rows.target[""].scale.unit, model.over
+        told, unit, over = super().besides(model, fit, rows), unit_of(rows.target[""].scale), model.over
         assert over is not None
         if _SHARE not in rows.target:
             return {**told, "alpha": over * model.per * (1 / unit)}

@@ -19,6 +19,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
+import numpy as np
+
 from mpcpriv.errors import UsageError
 
 Vector = Any
@@ -60,6 +62,12 @@ def parts_of(rows: int) -> float:
     """What the information is multiplied by: products of each row are truncated before they are summed."""
     return float(2.0 ** min(max(25 - math.ceil(math.log2(rows)), 0), 8))
 
+
+_LEAST: Final = 2.0**-16
+"""Variance that fixed point holds: that of a yes-or-no in one of 2^16 rows."""
+
+_LOST: Final = 0.01
+"""What part of a variance may be lost to rounding: it is much less where columns are not nearly collinear."""
 
 Steps = Callable[[int, str], Iterator[int]]
 """`mpcpriv.steps`."""
@@ -181,6 +189,7 @@ def ones(x: Vector, present: Vector | None = None) -> Vector:
 
 def minimise(
     x: Vector,
+    variance: Vector,
     model: Model,
     offset: Vector,
     weights: Vector | None,
@@ -192,6 +201,7 @@ def minimise(
 
     Args:
         x: (n, d + 1), standardised, with its column of ones; rows of zeros add to no gradient or Hessian.
+        variance: (d,), of the columns before; where it is less than fixed point holds, nothing converges.
         model: of the rows.
         offset: (n,), added to the predictor; or 0.
         weights: (n,), of the rows; None where they are 1.
@@ -257,7 +267,9 @@ def minimise(
     lower = (gradient * change).sum() * (1 / (_NEAR * scale**2 / unit)) - dispersion
     flat = gradient.abs().sum() * (unit / scale / rows / _FLAT) - 1
     left = (rest * rest).sum() * (1 / _INVERSE) - 1
-    wrong = torch.stack([lower, flat, left, model.outside(predictor) + lower * 0]).gt(0)
+    wrong: Any = torch.stack([lower, flat, left, model.outside(predictor) + lower * 0])
+    # A column without variance is one of zeros here, and so is its coefficient, whatever it should be.
+    wrong = torch.cat([wrong, _LEAST - variance]).gt(0)
     return Fit(
         at * scale - change,
         predictor,
@@ -320,3 +332,24 @@ def information(
         ridge: Any = torch.cat([variance * (penalty * part), variance[:1] * 0])
         gram = gram + ridge * torch.eye(len(ridge), dtype=torch.int64)
     return gram.flatten()
+
+
+def covariance(information: np.ndarray, rounding: float) -> np.ndarray | None:
+    """One over an information matrix, in float64 at the recipients.
+
+    Args:
+        information: (d, d), as it was opened, of numbers of about 1.
+        rounding: of each of its sums, the standard deviation.
+
+    Returns:
+        (d, d); None where there is none, or where rounding would show in it.
+    """
+    symmetric = (information + information.T) / 2
+    size = np.sqrt(np.clip(np.diag(symmetric), 0, None))
+    if not (size > 0).all():
+        return None
+    values, vectors = np.linalg.eigh(symmetric / np.outer(size, size))
+    if values[0] * _LOST <= math.sqrt(len(size)) * rounding / size.min() ** 2:
+        return None
+    inverse: np.ndarray = (vectors / values) @ vectors.T / np.outer(size, size)
+    return inverse

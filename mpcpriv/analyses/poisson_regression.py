@@ -20,6 +20,7 @@ from mpcpriv.analyses.counts import (
     mean_of,
     natural,
     quintic,
+    unit_of,
 )
 from mpcpriv.analyses.feature import Feature
 from mpcpriv.analyses.generalised_linear import LIMITS, METHOD, Found, Parameters, Rows, number_of
@@ -74,14 +75,14 @@ parameters = { target = "visits", exposure = "years" }
 
     def besides(self, model: Counts, fit: Any, rows: Rows) -> Mapping[str, Any]:
         """See `GeneralisedLinear.besides`."""
-        mean: Any = self.counts(rows)[2] * (rows.target[""].scale.unit / DIGITS)
+        mean: Any = self.counts(rows)[2] * (unit_of(rows.target[""].scale) / DIGITS)
         part = DIGITS / rows.count
         return {
             **super().besides(model, fit, rows),
             "deviance": rows.weighted(_above(model, fit, natural(rows.target[_LOG]), mean)).sum()
             / rows.count,
             "saturated": rows.weighted(natural(rows.target[_BEST])).sum() * part,
-            "overdispersion": model.moment(fit, mean) * model.per * (1 / rows.target[""].scale.unit),
+            "overdispersion": model.moment(fit, mean) * model.per * (1 / unit_of(rows.target[""].scale)),
         }
 
     def fitted(self, found: Found, parameters: Any) -> Mapping[str, Plain]:

@@ -10,9 +10,10 @@ from pydantic import model_validator
 
 from mpcpriv.agreement.model import ColumnTerms
 from mpcpriv.analyses.analysis import Answer, Asked
-from mpcpriv.analyses.groups import Groups, OfGroups, Value, plain
+from mpcpriv.analyses.groups import Groups, Value, plain
 from mpcpriv.analyses.inference import quantile, two_sided
-from mpcpriv.analyses.shown import Bars, Shown, Table
+from mpcpriv.analyses.means import DESCRIBED, OfMeans, described, shown_groups
+from mpcpriv.analyses.shown import Shown, Table
 from mpcpriv.analyses.simulated import beyond, normal_draws, testable
 from mpcpriv.documents import Document
 from mpcpriv.errors import UsageError
@@ -46,7 +47,7 @@ class Parameters(Document):
         return self
 
 
-class TTest(OfGroups):
+class TTest(OfMeans):
     """As scipy's `ttest_ind`, `ttest_rel` and `ttest_1samp`, and R's `t.test`."""
 
     name: Final = "t-test"
@@ -76,11 +77,7 @@ parameters = { value = "weight", group = "treated" }
     def outputs(self, job: Job) -> Mapping[str, str]:
         """By name, what the recipients learn."""
         told = {
-            "rows": "how many rows all data sets have together",
-            "groups": "the names of the groups",
-            "counts": "how many rows each has",
-            "means": "of each",
-            "deviations": "of each, the standard deviation",
+            **DESCRIBED,
             "difference": "of the means, or of the mean from the one that is tested for",
             "standard_error": "of the difference",
             "statistic": "t",
@@ -95,10 +92,6 @@ parameters = { value = "weight", group = "treated" }
             told["noise"] = "of the noise in the difference, the standard deviation"
         return told
 
-    def grouping(self, columns: Mapping[str, ColumnTerms], parameters: Parameters) -> Sequence[str]:
-        """See `OfGroups.grouping`."""
-        return [name for name in columns if name == parameters.group]
-
     def values(self, columns: Mapping[str, ColumnTerms], parameters: Parameters) -> Sequence[Value]:
         """See `OfGroups.values`."""
         if parameters.paired is None:
@@ -108,12 +101,6 @@ parameters = { value = "weight", group = "treated" }
             found = Value(name[:128], {parameters.value: 1.0, parameters.paired: -1.0})
         found.terms(columns)
         return [found]
-
-    def check(self, by: Sequence[str], values: Sequence[Value], parameters: Parameters) -> None:
-        """See `OfGroups.check`."""
-        del values
-        if parameters.group and not by:
-            raise UsageError(f"{self.name}: group {parameters.group!r} is none of the columns")
 
     def tell(self, asked: Asked, groups: Groups) -> Answer:
         """See `OfGroups.tell`."""
@@ -131,11 +118,7 @@ parameters = { value = "weight", group = "treated" }
         means, spread = groups.of_z()
         variances = spread / (groups.counts[:, None] - 1)
         told: dict[str, Any] = {
-            "rows": groups.rows,
-            "groups": list(groups.names) if groups.sizes else list(groups.values),
-            "counts": np.rint(groups.counts).astype(int).tolist(),
-            "means": (groups.centre + groups.unit * means)[:, 0].tolist(),
-            "deviations": (groups.unit * np.sqrt(variances))[:, 0].tolist(),
+            **described(groups),
             "difference": float(difference * unit) + (asked.parameters.mean if groups.sizes else 0.0),
             "standard_error": float(error * unit),
             "statistic": statistic,
@@ -164,7 +147,7 @@ parameters = { value = "weight", group = "treated" }
     def show(self, answer: Answer) -> Sequence[Shown]:
         """See `Showing.show`."""
         told: dict[str, Any] = dict(answer)
-        columns = {"": told["groups"], "n": told["counts"], "mean": told["means"], "std": told["deviations"]}
+        groups, means = shown_groups(answer)
         heads = {
             "difference": "difference",
             "std err": "standard_error",
@@ -177,11 +160,7 @@ parameters = { value = "weight", group = "treated" }
         }
         test = {head: [told[name]] for head, name in heads.items() if name in told}
         notes = [f"noise of {told['noise']:.3g} is part of the standard error"] if "noise" in told else []
-        return [
-            Table("Groups", columns),
-            Table("t-test", test, notes),
-            Bars("Means", told["groups"], told["means"]),
-        ]
+        return [groups, Table("t-test", test, notes), means]
 
 
 def _test(groups: Groups, pooled: bool, tested: float) -> tuple[Any, Any, Any, Any, Any]:

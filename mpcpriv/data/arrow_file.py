@@ -21,9 +21,13 @@ class _Batches:
         with path.open("rb") as file:
             self._is_file = file.read(len(_MAGIC)) == _MAGIC
         with pa.memory_map(str(path)) as source:
-            self.header: list[str] = list(
-                (self._file(source) if self._is_file else self._stream(source)).schema.names
-            )
+            self._schema = (self._file(source) if self._is_file else self._stream(source)).schema
+        self.header: list[str] = list(self._schema.names)
+
+    def textual(self, columns: Sequence[int]) -> list[bool]:
+        """See `Cells.textual`."""
+        types = [self._schema.field(place).type for place in columns]
+        return [_textual(one.value_type if pa.types.is_dictionary(one) else one) for one in types]
 
     def read(self, columns: Sequence[int], rows: int) -> Iterator[pa.RecordBatch]:
         """See `Cells.read`. One batch of the file is held at a time, of these columns only."""
@@ -54,6 +58,12 @@ class _Batches:
         source: pa.NativeFile, options: ipc.IpcReadOptions | None = None
     ) -> ipc.RecordBatchStreamReader:
         return ipc.open_stream(source, options=options)
+
+
+def _textual(kind: pa.DataType) -> bool:
+    types = pa.types
+    text = (types.is_string, types.is_large_string, types.is_string_view)
+    return any(is_one(kind) for is_one in (*text, types.is_integer, types.is_date))
 
 
 @contextmanager

@@ -24,6 +24,12 @@ class Cells(Protocol):
     def header(self) -> list[str]:
         """See above."""
 
+    def textual(self, columns: Sequence[int]) -> list[bool]:
+        """Whether what the source holds there is text, whole numbers or dates.
+
+        As text these are the same whoever writes them, as 12.0 and 12 are not: only they identify.
+        """
+
     def read(self, columns: Sequence[int], rows: int) -> Iterator[pa.RecordBatch]:
         """Reads once, from the first row to the last.
 

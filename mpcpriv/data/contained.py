@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import duckdb
 
@@ -48,6 +48,10 @@ def contained(path: Path | None = None, attached: str = "") -> Iterator[duckdb.D
         connection.close()
 
 
+_WHOLE: Final = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT")
+_TEXTUAL: Final = {"VARCHAR", "UUID", "DATE", *_WHOLE, *(f"U{kind}" for kind in _WHOLE)}
+
+
 class Scanned:
     """A table that DuckDB scans.
 
@@ -63,6 +67,12 @@ class Scanned:
     ) -> None:
         self.header = header
         self._connection, self._relation, self._inside = connection, relation, inside
+
+    def textual(self, columns: Sequence[int]) -> list[bool]:
+        """See `Cells.textual`."""
+        chosen = ", ".join(name(self._inside[place]) for place in columns)
+        types = self._connection.sql(f"SELECT {chosen} FROM {self._relation}").types  # noqa: S608 -- as in `read`
+        return [str(one) in _TEXTUAL or one.id == "enum" for one in types]
 
     def read(self, columns: Sequence[int], rows: int) -> Iterator[pa.RecordBatch]:
         """See `Cells.read`: streamed, in the order of the table."""

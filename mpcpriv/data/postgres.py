@@ -24,6 +24,9 @@ _BLOCK: Final = 1 << 23
 """Bytes that are parsed at once; no row may be longer (a row has one value of each agreed column)."""
 
 
+_TEXTUAL: Final = ("text", "varchar", "bpchar", "name", "uuid", "int2", "int4", "int8", "date")
+
+
 class _Copied(io.RawIOBase):
     """What a COPY sends, as a file."""
 
@@ -60,6 +63,13 @@ class _Table:
         self._connection, self._table = connection, sql.Identifier(*parts(table))
         found = connection.execute(sql.SQL("SELECT * FROM {} LIMIT 0").format(self._table)).description
         self.header = [column.name for column in found or []]
+        self._types = [column.type_code for column in found or []]
+
+    def textual(self, columns: Sequence[int]) -> list[bool]:
+        """See `Cells.textual`."""
+        known = self._connection.adapters.types
+        textual = {known[name].oid for name in _TEXTUAL}
+        return [self._types[place] in textual for place in columns]
 
     def read(self, columns: Sequence[int], rows: int) -> Iterator[pa.RecordBatch]:
         """See `Cells.read`."""

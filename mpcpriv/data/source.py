@@ -65,8 +65,10 @@ def batches(
         if missing:
             names = ", ".join(map(repr, missing))
             raise DataError(ours, missing, f"{ours}: {_shown(source)} has no column {names}")
+        places = [table.header.index(column.name) for column in terms]
+        _identifying(table, places, terms, ours)
         checked = checks.Checks(connection, terms)
-        for cells in table.read([table.header.index(column.name) for column in terms], rows):
+        for cells in table.read(places, rows):
             try:
                 typed = checked.typed(cells)
             except duckdb.Error:
@@ -146,3 +148,19 @@ def _unique(table: Cells, dataset: Dataset, ours: str) -> None:
         agreed,
         f"{ours}: the table has columns of one name, {names} (capitals do not count); rename one",
     )
+
+
+def _identifying(table: Cells, places: Sequence[int], terms: Sequence[ColumnTerms], ours: str) -> None:
+    wrong = [
+        column.name
+        for column, textual in zip(terms, table.textual(places), strict=True)
+        if column.type == "identifier" and not textual
+    ]
+    if wrong:
+        names = ", ".join(map(repr, wrong))
+        raise DataError(
+            ours,
+            wrong,
+            f"{ours}: identifiers {names} are neither text, whole numbers nor dates in the table; other "
+            "owners may write such cells otherwise, as 12.0 and 12; have text in their place",
+        )

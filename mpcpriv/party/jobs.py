@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from mpcpriv.engine.loop import Watcher
     from mpcpriv.engine.session import Session
     from mpcpriv.privacy.mechanism import Noise
-    from mpcpriv.release import Layout, Sealed, Unseen
+    from mpcpriv.release import Cohort, Layout, Sealed, Unseen
     from mpcpriv.release.withheld import Watch
 
 MOST_COUNTED = 1 << 30
@@ -83,8 +83,8 @@ class JobProgram:
         received: when the job first came to this party's daemon, by its clock.
         newest: the newest version of the agreement that the daemon knows.
         releases: by data set, how many results were released before.
-        earlier: by data set, the rows of each release without noise before, under this agreement.
-        unseen: those among them that were about rows that nobody knows.
+        earlier: `release.cohorts` of each release without noise before, under this agreement.
+        unseen: the others, which were about rows that nobody knows.
     """
 
     agreement: bytes
@@ -94,7 +94,7 @@ class JobProgram:
     received: datetime
     newest: int
     releases: Mapping[str, int]
-    earlier: Sequence[Mapping[str, int]] = ()
+    earlier: Sequence[Cohort] = ()
     unseen: Sequence[Unseen] = ()
 
     def watch(self, watcher: Watcher) -> None:
@@ -181,7 +181,7 @@ def compute(
     admitted: AdmittedJob,
     analysis: analyses.Analysis,
     own: Mapping[str, Held | Unaligned],
-    earlier: Sequence[Mapping[str, int]] = (),
+    earlier: Sequence[Cohort] = (),
     unseen: Sequence[Unseen] = (),
 ) -> tuple[Mapping[str, int], Sealed]:
     """What all parties do alike, in a plan as in earnest.

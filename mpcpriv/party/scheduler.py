@@ -50,7 +50,7 @@ from mpcpriv.party.running import Run
 from mpcpriv.party.standing import Standing, standing
 from mpcpriv.party.state import State, StoredJob
 from mpcpriv.privacy.ledger import NotReserved
-from mpcpriv.release import Unseen, apart, charges, cohorts, held_apart, secret
+from mpcpriv.release import Cohort, Unseen, apart, charges, cohorts, held_apart, secret
 from mpcpriv.transport.base import Limits
 
 RESTARTED: Final = "the daemon was restarted"
@@ -355,7 +355,8 @@ class Scheduler:
                     agreement, report = job.held.signed.agreement, run.report
                     earlier, unseen = self._unnoised(stored, job.held)
                     held_apart(agreement, job.job, report.rows, report.people, earlier, unseen)
-                    for cohort in [] if secret(agreement, job.job) else cohorts(job.job, report.rows):
+                    known = [] if secret(agreement, job.job) else cohorts(agreement, job.job, report.rows)
+                    for cohort in known:
                         apart(agreement.privacy.minimum_cohort, cohort, earlier)
                 self._desk.commit(stored, run.report)
             except (NotReserved, UsageError) as error:
@@ -378,12 +379,12 @@ class Scheduler:
                     counts[one.dataset] = counts.get(one.dataset, 0) + 1
         return counts
 
-    def _unnoised(self, asking: StoredJob, held: Held) -> tuple[list[Mapping[str, int]], list[Unseen]]:
+    def _unnoised(self, asking: StoredJob, held: Held) -> tuple[list[Cohort], list[Unseen]]:
         """The cohorts of each release without noise under this agreement, in any version; and those unseen.
 
         Those that this member has committed to: it counted them itself, and without its share there is none.
         """
-        found: list[Mapping[str, int]] = []
+        found: list[Cohort] = []
         unseen: list[Unseen] = []
         for stored in self._state.jobs():
             other = self._agreements.get(stored.agreement)
@@ -395,7 +396,7 @@ class Scheduler:
                 continue
             terms = secret(other.signed.agreement, job.job)
             if terms is None:
-                found += cohorts(job.job, own.rows)
+                found += cohorts(other.signed.agreement, job.job, own.rows)
             else:
                 salt = self._state.salt(stored.digest)
                 unseen.append(Unseen(terms.digest(), own.rows, salt, own.people))

@@ -17,11 +17,12 @@ commit to their shares, each with the debit that pays for it, and only then does
 from mpcpriv.release.noise import noise_for, noise_of_steps, threshold
 from mpcpriv.release.price import charges, price
 from mpcpriv.release.result import Result, read_result
-from mpcpriv.release.rules import apart, check, cohorts, rounding
+from mpcpriv.release.rules import Cohort, apart, check, cohorts, rounding
 from mpcpriv.release.share import Layout, Sealed, seal
 from mpcpriv.release.unseen import Unseen, held_apart, secret, settle
 
 __all__ = [
+    "Cohort",
     "Layout",
     "Result",
     "Sealed",

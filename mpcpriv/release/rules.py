@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from mpcpriv.agreement.admit import AdmittedJob
+from mpcpriv.agreement.model import Agreement
 from mpcpriv.analyses.analysis import Analysis, ByColumn, Computed, Finished, Perturbed, Private
 from mpcpriv.analyses.outline import split_of
 from mpcpriv.analyses.query import Query
@@ -13,12 +15,25 @@ from mpcpriv.job.model import Job
 from mpcpriv.release.unseen import secret
 
 
+@dataclass(frozen=True)
+class Cohort:
+    """Rows that a result is about.
+
+    Attributes:
+        rows: by data set, how many.
+        by: the keys of the alignment that found them; empty where they are all rows.
+    """
+
+    rows: Mapping[str, int]
+    by: str = ""
+
+
 def check(
     admitted: AdmittedJob,
     analysis: Analysis,
     cohort: int,
     rows: Mapping[str, int],
-    earlier: Sequence[Mapping[str, int]] = (),
+    earlier: Sequence[Cohort] = (),
 ) -> None:
     """Whether this job's result may be released.
 
@@ -27,7 +42,7 @@ def check(
         analysis: that it names.
         cohort: rows that the result is computed from; at most, where nobody knows them.
         rows: by data set, how many rows take part.
-        earlier: `cohorts` of each release without noise under this agreement.
+        earlier: the `cohorts` of each release without noise under this agreement.
 
     Raises:
         Unsupported: noise is asked for, and what one row can change in this analysis is not known; or none
@@ -57,22 +72,27 @@ def check(
             f"less than {rule.minimum_cohort}; use more data"
         )
     # Of rows that nobody knows the number says nothing: see `unseen.held_apart`.
-    for one in [] if secret(agreement, admitted.job) else cohorts(admitted.job, rows):
+    for one in [] if secret(agreement, admitted.job) else cohorts(agreement, admitted.job, rows):
         apart(rule.minimum_cohort, one, earlier)
 
 
-def cohorts(job: Job, rows: Mapping[str, int]) -> list[Mapping[str, int]]:
+def cohorts(agreement: Agreement, job: Job, rows: Mapping[str, int]) -> list[Cohort]:
     """The rows that a result is about, as `apart` compares them.
 
     Tables with different columns are about the same people: there each is a cohort of its own, which another
     job may be about as well, with this table's owner alone or with others.
 
     Args:
+        agreement: that the job is under.
         job: what was asked.
         rows: by data set, how many rows took part.
     """
+    terms = agreement.alignment(job.alignment)
+    # Not its name, which another version of the agreement may give to other keys.
+    by = "" if terms is None else terms.model_dump_json(include={"keys", "mode"})
     columns = {frozenset(one.columns) for one in job.inputs}
-    return [rows] if len(columns) == 1 else [{name: count} for name, count in rows.items()]
+    parts = [rows] if len(columns) == 1 else [{name: count} for name, count in rows.items()]
+    return [Cohort(part, by) for part in parts]
 
 
 def summed(admitted: AdmittedJob, analysis: Analysis) -> bool:
@@ -110,23 +130,31 @@ def _not_rounded(admitted: AdmittedJob) -> Unsupported:
     )
 
 
-def apart(least: int, rows: Mapping[str, int], earlier: Sequence[Mapping[str, int]]) -> None:
+def apart(least: int, cohort: Cohort, earlier: Sequence[Cohort]) -> None:
     """Whether a cohort is the same as, or far from, each that was released without noise before.
 
     Args:
         least: by how many rows they must differ, if they do.
-        rows, earlier: see `check`.
+        cohort, earlier: see `cohorts`.
 
     Raises:
-        UsageError: it is not.
+        UsageError: it is not, or cannot be told: two alignments may find as many people, and others.
     """
     for other in earlier:
-        differing = difference(rows, other)
+        differing = difference(cohort.rows, other.rows)
         if 0 < differing < least:
             raise UsageError(
                 f"the cohort differs by {differing} rows from one that was released without noise before, so "
                 f"the two results together would be about fewer than {least} rows; use the same rows as "
                 "then, or ask for noise"
+            )
+        # Whom an alignment found are among all rows: if they are as many, it is all of them.
+        otherwise = cohort.by and other.by and cohort.by != other.by
+        if otherwise and not differing and least > 1:
+            raise UsageError(
+                "the cohort has as many rows as one that was released without noise before, which another "
+                "alignment found: they may differ by a few people, whom the two results together would be "
+                "about; use the same alignment, or ask for noise"
             )
 
 

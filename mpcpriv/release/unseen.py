@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from mpcpriv.engine.session import Session
     from mpcpriv.engine.tensor import SharedTensor
+    from mpcpriv.release.rules import Cohort
 
 COMMON: Final = "rows in common"
 """What the number of rows is called among what is opened; 0 where it is too small."""
@@ -126,7 +127,7 @@ def held_apart(
     job: Job,
     rows: Mapping[str, int],
     people: str | None,
-    earlier: Sequence[Mapping[str, int]],
+    earlier: Sequence[Cohort],
     unseen: Sequence[Unseen],
 ) -> None:
     """Whether a result without noise is about the same rows as each earlier one about rows nobody knows.
@@ -145,8 +146,8 @@ def held_apart(
     way = "ask for noise" if terms is None else "agree on a new data set"
     if terms is not None:
         for one in earlier:
-            if one.keys() & rows.keys():
-                raise UsageError(_unknown(one.keys() & rows.keys(), way))
+            if one.rows.keys() & rows.keys():
+                raise UsageError(_unknown(one.rows.keys() & rows.keys(), way))
     for before in unseen:
         shared = before.rows.keys() & rows.keys()
         if not shared:

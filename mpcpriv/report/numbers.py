@@ -30,7 +30,7 @@ def column(heading: str, cells: Sequence[Cell]) -> list[str]:
         cells: a whole float may have become an integer on its way through JSON: a column is of integers if
             all of it is.
     """
-    numbers = [cell for cell in cells if isinstance(cell, int | float)]
+    numbers = [cell for cell in cells if isinstance(cell, int | float) and math.isfinite(cell)]
     if all(isinstance(number, int) for number in numbers) and not _PROBABILITY.search(heading):
         return [_word(cell) for cell in cells]
     if _PROBABILITY.search(heading) and all(0 <= number <= 1 for number in numbers):
@@ -42,12 +42,14 @@ def column(heading: str, cells: Sequence[Cell]) -> list[str]:
 def single(cell: Cell) -> str:
     """A number that stands alone."""
     if isinstance(cell, float):
-        return _fixed(cell, _decimals([abs(cell)] if cell else []))
+        return _fixed(cell, _decimals([abs(cell)] if cell and math.isfinite(cell) else []))
     return _word(cell)
 
 
 def probability(p: float) -> str:
     """Three decimals as statsmodels has them; where these would be 0, two digits and an exponent as R has."""
+    if not math.isfinite(p):
+        return _word(p)
     if p < _SURE:
         return "<2e-16"
     return f"{p:.3f}" if p >= 0.0005 else f"{p:.1e}"
@@ -62,6 +64,8 @@ def _decimals(magnitudes: Sequence[float]) -> int:
 
 
 def _fixed(number: float, decimals: int) -> str:
+    if not math.isfinite(number):
+        return _word(number)
     size = abs(number)
     few = size and math.floor(math.log10(size)) + 1 + decimals < _FEWEST
     if size >= _LARGE or (few and number != round(number, decimals)):
@@ -70,4 +74,6 @@ def _fixed(number: float, decimals: int) -> str:
 
 
 def _word(cell: Cell) -> str:
+    if isinstance(cell, float) and not math.isfinite(cell):
+        return "undefined" if math.isnan(cell) else "infinite" if cell > 0 else "-infinite"
     return "" if cell is None else str(cell)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
@@ -29,6 +30,8 @@ _HEIGHT: Final = 3.6
 _ROW: Final = 0.3
 _TALLEST: Final = 40.0
 _INK: Final = "#333333"
+LEFT_OUT: Final = "without what is infinite or undefined"
+"""What a picture says that does not show all."""
 
 
 def draw(shown: Shown, kind: Literal["svg", "png"]) -> bytes:
@@ -46,10 +49,12 @@ def draw(shown: Shown, kind: Literal["svg", "png"]) -> bytes:
 
         rows = len(shown.names) if isinstance(shown, Forest | Bars) else 0
         height = min(max(_HEIGHT * (not isinstance(shown, Forest)), 1.2 + _ROW * rows), _TALLEST)
+        shown, whole = _finite(shown)
         figure = Figure(figsize=(_WIDTH, height), layout="constrained")
         axes = figure.subplots()
         _DRAWN[type(shown)](axes, shown)
-        axes.set_title(_name(shown.title), loc="left", fontsize="medium")
+        title = _name(shown.title) if whole else f"{_name(shown.title)} ({LEFT_OUT})"
+        axes.set_title(title, loc="left", fontsize="medium")
         axes.spines[["top", "right"]].set_visible(False)
         out = io.BytesIO()
         metadata = {"Date": None} if kind == "svg" else {"Software": None}
@@ -69,6 +74,24 @@ def described(shown: Shown) -> str:
     if isinstance(shown, Lines):
         return f"Curves: {title}, {', '.join(printable(line.name) for line in shown.lines)}"
     return title
+
+
+def _finite(shown: Any) -> tuple[Any, bool]:
+    """The same with NaN, which is not drawn, for infinite numbers; and whether there was neither."""
+    changes: dict[str, Any] = {}
+    whole = True
+    for field in fields(shown):
+        value = getattr(shown, field.name)
+        if field.name == "lines":
+            lines = [_finite(line) for line in value]
+            changes["lines"] = [line for line, _ in lines]
+            whole &= all(said for _, said in lines)
+        elif not isinstance(value, str | bool | Mapping) and value is not None and field.name != "names":
+            numbers = np.asarray(value, dtype=np.float64)
+            kept = np.where(np.isfinite(numbers), numbers, np.nan)
+            changes[field.name] = kept.tolist()
+            whole &= not np.isnan(kept).any()
+    return replace(shown, **changes), whole
 
 
 @contextmanager
@@ -139,6 +162,7 @@ def _forest(axes: Axes, shown: Forest) -> None:
     places = np.arange(len(shown.names))
     estimates = np.asarray(shown.estimates, dtype=np.float64)
     weights = np.asarray(shown.weights or np.ones(len(places)), dtype=np.float64)
+    weights = np.nan_to_num(weights)
     largest = weights.max() if weights.size and weights.max() > 0 else 1.0
     axes.hlines(places, shown.low, shown.high, color=COLOURS[0], lw=1.2)
     axes.scatter(

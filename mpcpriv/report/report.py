@@ -85,7 +85,7 @@ class Report:
             shown=display(job.analysis, answer),
             rows=statement.get("rows", {}),
             agreement=agreed.get("title", ""),
-            privacy=words.privacy(statement),
+            privacy=[*words.privacy(statement), *words.aligned(job)],
             not_promised=words.not_promised(statement),
             provenance={
                 "job": document["job"],
@@ -120,6 +120,9 @@ class Report:
             "purpose": job.purpose,
             "released to": f"{', '.join(release.recipients)}, {noise}",
         }
+        if job.alignment is not None:
+            sets = ", ".join(one.dataset for one in job.inputs)
+            found["aligned by"] = f"{job.alignment}: of the rows that are about the same people in {sets}"
         found |= {f"parameter {name}": str(value) for name, value in job.parameters.items()}
         return found
 

@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from mpcpriv.job.model import Job
+
 NOT_PROMISED = (
     "All computing parties together, or the dealer together with one of them, could have read the rows.",
     "A party that did not follow the protocol can have made the result wrong.",
@@ -40,6 +42,21 @@ def privacy(statement: Mapping[str, Any]) -> list[str]:
     )
     found.append(f"{_capital(more)}.")
     return found
+
+
+def aligned(job: Job) -> list[str]:
+    """Who knows whose rows the result is about."""
+    if job.alignment is None:
+        return []
+    sets = [one.dataset for one in job.inputs]
+    said = (
+        f"By alignment {job.alignment} each owner of {', '.join(sets)} knows which of its own rows are about "
+        f"people who are in {'the other one' if len(sets) == 2 else 'all the others'}, too, and noise does "
+        "not hide that; the other members know how many they are."
+    )
+    if len(sets) > 2:
+        said += " Some of the owners together may know who is in several of the data sets and not in all."
+    return [said]
 
 
 def not_promised(statement: Mapping[str, Any]) -> list[str]:

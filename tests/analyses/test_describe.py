@@ -17,7 +17,7 @@ from mpcpriv.analyses.outline import Outline
 from mpcpriv.analyses.query import Noised
 from mpcpriv.analyses.shown import Histogram, Table
 from mpcpriv.errors import UsageError
-from tests.analyses.answers import plain, split_by_columns, split_by_rows
+from tests.analyses.answers import column, plain, split_by_columns, split_by_rows
 from tests.analyses.tables import cancer, diabetes, visits, with_terms
 
 LEVELS = [0.1, 0.25, 0.5, 0.9]
@@ -97,6 +97,20 @@ def with_gaps() -> Any:
     rows = len(next(iter(frame.values())))
     holes = {name: rng.random(rows) < 0.2 for name in frame}
     return frame, [{**one, "missing": True} for one in terms], holes
+
+
+@pytest.mark.parametrize(("next_one", "told"), [(0.54, True), (0.53, False), (0.5, True)])
+def test_quantiles_have_a_cell_of_rows_between_them(tmp_path: Path, next_one: float, told: bool) -> None:
+    """Or else one after the other they would tell each value: of 101 rows these are ranks 50 and 54 or 53."""
+    frame, terms = {"a": np.arange(101)}, [column("a", np.arange(101), "integer", low=0.0, high=100.0)]
+    privacy = {**OPEN, "smallest_cell": 5}
+    job = ("describe", frame, terms, {"quantiles": [0.5, next_one], "bins": 2})
+    if told:
+        found = split_by_rows(tmp_path, *job, privacy=privacy)
+        assert found["quantiles"] == pytest.approx([50, 100 * next_one], abs=0.01)
+        return
+    with pytest.raises(UsageError, match="fewer than 5 between them"):
+        split_by_rows(tmp_path, *job, privacy=privacy)
 
 
 @SPLITS

@@ -175,7 +175,7 @@ def test_as_statsmodels_has_them(tmp_path: Path, name: str, split: Callable[...,
     # Where columns are nearly collinear fixed point loses a digit, by chance some more.
     agrees(found, expected, one.explaining, 2e-3 if name in ("gamma scotland", "poisson star98") else 1e-3)
     assert found["residual_degrees"] == expected.df_resid
-    # Each row has some 1e-5 of error; for a variance of m + alpha m^2, over alpha. Scotland's deviance is 0.09.
+    # Each row has some 1e-5 of error; with a variance of m + alpha m^2, over alpha. Scotland's is 0.09.
     many = len(one.table) * max(1, 5 / one.parameters.get("alpha", 5))
     assert found["deviance"] == pytest.approx(expected.deviance, rel=1e-3, abs=2e-5 * many)
     if "log_likelihood" in found:
@@ -242,6 +242,22 @@ def test_too_few_steps_have_not_converged(tmp_path: Path, steps: int) -> None:
     found = split_by_rows(tmp_path, analysis, frame, terms, {**parameters, "steps": steps})
     assert found["converged"] == 0
     assert plain(analysis, frame, terms, {**parameters, "steps": steps})["converged"] == 0
+
+
+def test_a_column_without_variance_in_fixed_point_has_not_converged(tmp_path: Path) -> None:
+    """Its coefficient is 0, which the penalty alone would have settle."""
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=20_000)
+    y = (x + rng.logistic(size=20_000) > 0) * 1
+    parameters = {"target": "y", "penalty": 5.0, "steps": 6}
+    for spread, converged in ((1.7, 0), (40.0, 1)):
+        frame = {"y": y, "x": spread * x}
+        terms = [column("y", y, "boolean"), column("x", x, low=-4000.0, high=4000.0)]
+        assert plain("logistic-regression", frame, terms, parameters)["converged"] == converged
+        if not converged:
+            found = split_by_rows(tmp_path, "logistic-regression", frame, terms, parameters)
+            assert found["converged"] == 0
+            assert found["estimate"][0] == 0
 
 
 def test_what_left_its_range_has_not_converged(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -312,6 +328,54 @@ def test_columns_that_do_not_fit() -> None:
     few = {name: values[:2] for name, values in frame.items()}
     with pytest.raises(UsageError, match="too few"):
         plain("logistic-regression", *_only(few, terms, "yes", "x"), {"target": "yes"})
+
+
+@pytest.mark.parametrize(
+    ("bounds", "message"),
+    [
+        ({"type": "boolean"}, "bounds above 0"),
+        ({"type": "number", "low": 0.0, "high": 2.0}, "bounds above 0"),
+        ({"type": "number", "low": -1.0, "high": 2.0}, "bounds above 0"),
+        ({"type": "number", "low": 1.0, "high": 1.000001}, "too narrow"),
+        ({"type": "number", "low": 1.0, "high": 2.0}, ""),
+    ],
+)
+def test_weights_that_leave_rows_out_or_the_ring_are_refused(bounds: dict[str, Any], message: str) -> None:
+    frame, terms = _small(weight=np.ones(200))
+    frame, terms = _only(frame, terms, "x", "yes", "weight")
+    terms = [one if one["name"] != "weight" else {"name": "weight", **bounds} for one in terms]
+    parameters = {"target": "yes", "weights": "weight"}
+    if not message:
+        assert plain("poisson-regression", frame, terms, parameters)["converged"] == 1
+        return
+    with pytest.raises(UsageError, match=message):
+        plain("poisson-regression", frame, terms, parameters)
+
+
+@pytest.mark.parametrize("alpha", [None, 0.01])
+def test_counts_far_from_0_keep_the_digits_of_their_mean(tmp_path: Path, alpha: float | None) -> None:
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=300)
+    y = np.clip(rng.poisson(np.exp(6.91 + 0.01 * x)), 990, 1010)
+    terms = [column("y", y, "integer", low=990.0, high=1010.0), column("x", x)]
+    given = {} if alpha is None else {"alpha": alpha}
+    analysis = "poisson-regression" if alpha is None else "negative-binomial-regression"
+    found = split_by_rows(tmp_path, analysis, {"y": y, "x": x}, terms, {"target": "y", **given})
+    family = POISSON if alpha is None else sm.families.NegativeBinomial(alpha=alpha)
+    expected = sm.GLM(y, sm.add_constant(x, prepend=False), family).fit(tol=1e-12)
+    agrees(found, expected, ["x"], 1e-3)
+    assert found["mean"] == pytest.approx(y.mean(), rel=5e-5)
+    assert found["total"] == pytest.approx(y.sum(), rel=5e-5)
+    if alpha is None:
+        assert found["log_likelihood"] == pytest.approx(expected.llf, rel=1e-3)
+
+
+@pytest.mark.parametrize("analysis", ["poisson-regression", "negative-binomial-regression"])
+def test_bounds_so_narrow_that_digits_are_lost(analysis: str) -> None:
+    frame, terms = _small(far=np.full(200, 1e5))
+    narrow = [one if one["name"] != "far" else {**one, "low": 1e5 - 4, "high": 1e5 + 4} for one in terms]
+    with pytest.raises(UsageError, match="close to each other"):
+        plain(analysis, *_only(frame, narrow, "far", "x"), {"target": "far"})
 
 
 def test_bounds_so_wide_that_digits_are_lost() -> None:

@@ -146,6 +146,22 @@ def test_a_small_group_is_not_compared(tmp_path: Path, analysis: str) -> None:
         split_by_rows(tmp_path, analysis, frame, terms, {"value": "age", "group": "arrest"})
 
 
+def test_as_many_rows_as_add_up_exactly() -> None:
+    most = 1 << 17
+    value = np.repeat([1.0, 2.0], [most - 1, 2])
+    frame = {"value": value, "group": np.arange(most + 1) % 2}
+    terms = [
+        {"name": "value", "type": "integer", "low": 0.0, "high": 5.0},
+        {"name": "group", "type": "boolean"},
+    ]
+    parameters = {"value": "value", "group": "group"}
+    with pytest.raises(UsageError, match=f"{most + 1} rows; ranks of {most} at most"):
+        plain("mann-whitney", frame, terms, parameters)
+    fewer = {name: values[:-1] for name, values in frame.items()}
+    found = plain("mann-whitney", fewer, terms, parameters)
+    assert found["ties"] == (most - 1) ** 3 - (most - 1)
+
+
 def test_what_cannot_be_ranked_is_refused(tmp_path: Path) -> None:
     frame, terms = few(some(prisoners(), "age", "arrest"), 30)
     parameters = {"value": "age", "group": "arrest"}

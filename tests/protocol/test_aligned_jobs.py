@@ -18,7 +18,7 @@ from mpcpriv.errors import DataError, PeerError, UsageError
 from mpcpriv.party import aligning
 from mpcpriv.party.jobs import RunReport
 from mpcpriv.party.planning import plan_job
-from mpcpriv.release import Result, read_result
+from mpcpriv.release import Cohort, Result, read_result
 from tests.protocol.job_cases import NOW, OWNERS, Case, case
 from tests.protocol.parties import Sight, outcomes
 
@@ -298,13 +298,19 @@ def test_nobody_in_common_is_said_by_the_owners(tmp_path: Path) -> None:
 def test_a_cohort_a_little_smaller_than_one_before_is_refused(tmp_path: Path) -> None:
     people = [some(20, 50, 0, 50), some(21, 50, 20, 70)]
     one = aligned(tmp_path, people, ("alice", "bob"), privacy={"unnoised": True, "minimum_cohort": 10})
-    before = [{"alice-rows": 39}, {"bob-rows": 39}]  # as `release.cohorts` has an aligned job of 39
+    before = [
+        Cohort({"alice-rows": 39}),
+        Cohort({"bob-rows": 39}),
+    ]  # as `release.cohorts` has an aligned job of 39
     with pytest.raises(UsageError, match="differs by 9 rows"):
         run(one, ("alice", "bob"), earlier=before)
     # The whole of one table, without the other: the two results differ by whom they have not in common.
     with pytest.raises(UsageError, match="differs by 5 rows"):
-        run(one, ("alice", "bob"), earlier=[{"alice-rows": 35}])
-    assert run(one, ("alice", "bob"), earlier=[{"alice-rows": 50}, {"bob-rows": 30}, {"alice-rows": 30}])
+        run(one, ("alice", "bob"), earlier=[Cohort({"alice-rows": 35})])
+    far = [Cohort(rows) for rows in ({"alice-rows": 50}, {"bob-rows": 30}, {"alice-rows": 30})]
+    assert run(one, ("alice", "bob"), earlier=far)
+    with pytest.raises(UsageError, match="another alignment found"):
+        run(one, ("alice", "bob"), earlier=[*far, Cohort({"alice-rows": 30}, "other keys")])
 
 
 def test_what_cannot_be_computed_is_refused_before_anybody_learns_whom_they_share(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from mpcpriv.party.planning import plan_job
 from mpcpriv.privacy.discrete import laplace_tail
 from mpcpriv.privacy.mechanism import Kind, Noise
 from mpcpriv.release.cells import above, rounded
-from mpcpriv.release.rules import difference
+from mpcpriv.release.rules import Cohort, difference
 from mpcpriv.release.share import combine
 from tests.protocol.job_cases import OWNERS, Case, Tables, case, column
 from tests.protocol.parties import run as run_parties
@@ -351,11 +351,11 @@ def test_a_query_of_what_are_no_counts_has_no_threshold() -> None:
 def test_cohorts_that_differ_by_few_rows_are_not_both_released(tmp_path: Path) -> None:
     one = counting(tmp_path, unnoised())
     rows = {"alice-rows": 57, "bob-rows": 37, "carol-rows": 50}
-    assert values(one, run(one, earlier=[rows]))["rows"] == 144
+    assert values(one, run(one, earlier=[Cohort(rows)]))["rows"] == 144
     for changed in ({**rows, "bob-rows": 38}, {**rows, "alice-rows": 50, "carol-rows": 48}):
         with pytest.raises(UsageError, match=r"differs by [19] rows from one that was released"):
-            run(one, earlier=[rows, changed])
-    assert values(one, run(one, earlier=[{**rows, "bob-rows": 27}]))["rows"] == 144
+            run(one, earlier=[Cohort(rows), Cohort(changed)])
+    assert values(one, run(one, earlier=[Cohort({**rows, "bob-rows": 27})]))["rows"] == 144
     assert difference(rows, {"alice-rows": 57}) == 87
 
 

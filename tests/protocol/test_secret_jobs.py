@@ -19,7 +19,7 @@ from mpcpriv import analyses
 from mpcpriv.errors import Unsupported, UsageError
 from mpcpriv.party.jobs import RunReport
 from mpcpriv.party.planning import plan_job
-from mpcpriv.release import Result, Unseen, read_result, unseen
+from mpcpriv.release import Cohort, Result, Unseen, read_result, unseen
 from tests.protocol.job_cases import Case, case
 from tests.protocol.parties import Sight, outcomes
 
@@ -416,9 +416,9 @@ def test_results_of_known_rows_and_of_unknown_ones_do_not_mix(tmp_path: Path) ->
     one = study(tmp_path / "one", rows=few(20))
     alice, _ = run(one)
     said = "by how many rows this one differs is not known"
-    results, _ = attempt(one, alice={"earlier": [{"alice-rows": 60}]})
+    results, _ = attempt(one, alice={"earlier": [Cohort({"alice-rows": 60})]})
     assert said in str(results[0])
-    run(one, alice={"earlier": [{"zed-rows": 60}]})
+    run(one, alice={"earlier": [Cohort({"zed-rows": 60})]})
     results, _ = attempt(one, alice={"unseen": [before(one, alice, terms="0" * 64)]})
     assert said in str(results[0])
     known = study(tmp_path / "known", rows=few(20), mode="all")

@@ -253,6 +253,13 @@ BROKEN_BY_THE_JOB: dict[str, tuple[dict[str, Any], str]] = {
             'write alignment = "people"'
         ),
     ),
+    "none, and a data set more": (
+        {"alignment": None, "inputs": {A: ["age"], B: ["radius"], C: ["stage"]}},
+        (
+            "alignment: none is named, and people is how alice-patients, bob-patients are put together; "
+            'write alignment = "people"'
+        ),
+    ),
     "a data set is missing": (
         {"inputs": {A: ["age", "malignant"]}},
         (

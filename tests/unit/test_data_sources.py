@@ -112,6 +112,7 @@ def as_duckdb(table: pa.Table, path: Path, view: bool) -> Source:
 
 def in_postgres(table: pa.Table, server: str, view: bool) -> Source:
     types = {pa.int64(): "bigint", pa.float64(): "float8", pa.bool_(): "boolean", pa.date32(): "date"}
+    types |= {pa.float32(): "real", pa.timestamp("us"): "timestamp"}
     columns = sql.SQL(", ").join(
         sql.SQL(
             "{} " + types.get(field.type, "numeric" if pa.types.is_decimal(field.type) else "text")
@@ -510,3 +511,41 @@ def test_missing_identifiers_are_counted(write: Write) -> None:
         "correct the table, or the agreement"
     )
     assert error.value.columns == ("name", "number")
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        pa.array([7.0, 12.0, 13.0]),
+        pa.array([7, 12, 13], pa.float32()),
+        pa.array([7, 12, 13], pa.decimal128(9, 2)),
+        pa.array([True, False, True]),
+        pa.array([dt.datetime(1961, 12, 3), dt.datetime(2000, 1, 31), dt.datetime(1970, 6, 7)]),
+    ],
+    ids=lambda written: str(written.type),
+)
+def test_identifiers_that_another_owner_may_write_otherwise_are_refused(
+    written: pa.Array, write: Write
+) -> None:
+    """As text 12.0 is not 12, a boolean is true, t or 1, and a time may have its midnight or not."""
+    place = write(people().set_column(2, "number", written))
+    if isinstance(place, Path) and place.suffix == ".csv":  # all of which is text
+        source.load(place, dataset(terms=IDENTIFIERS), list(IDENTIFIERS))
+        return
+    with pytest.raises(DataError) as error:
+        source.load(place, dataset(terms=IDENTIFIERS), list(IDENTIFIERS))
+    assert str(error.value) == (
+        "data set ours of alice: identifiers 'number' are neither text, whole numbers nor dates in the "
+        "table; other owners may write such cells otherwise, as 12.0 and 12; have text in their place"
+    )
+    assert error.value.columns == ("number",)
+
+
+@pytest.mark.parametrize(
+    "written", [pa.array([7, 12, 13], pa.uint8()), pa.array(["7", "12", "13"]).dictionary_encode()]
+)
+def test_identifiers_in_other_types_that_are_text_to_everybody(written: pa.Array, tmp_path: Path) -> None:
+    given = people().set_column(2, "number", written)
+    for place in (as_parquet(given, tmp_path / "t.parquet"), as_arrow(given, tmp_path / "t.arrow")):
+        found = source.load(place, dataset(terms=IDENTIFIERS), list(IDENTIFIERS))
+        assert found["number"].tolist() == ["7", "12", "13"]

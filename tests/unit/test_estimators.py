@@ -10,7 +10,10 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
-from sklearn.base import clone, is_classifier, is_regressor
+from lifelines import CoxPHFitter
+from sklearn.base import clone, is_classifier, is_clusterer, is_regressor
+from sklearn.cluster import KMeans
+from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression as Reference
 from sklearn.utils import estimator_checks
 from sklearn.utils.validation import check_is_fitted
@@ -20,7 +23,9 @@ from mpcpriv.client.connection import Connection
 from mpcpriv.client.result import Result
 from mpcpriv.errors import UsageError
 from mpcpriv.estimators import CountAndMean, LogisticRegression
+from tests.analyses import survival
 from tests.analyses.answers import column, plain
+from tests.analyses.tables import diabetes
 from tests.unit.test_report import document, job
 
 INPUTS = {"north": ["age", "bmi", "ill"], "south": ["age", "bmi", "ill"]}
@@ -134,6 +139,111 @@ def test_coefficients_as_a_table_of_terms() -> None:
     assert model.p_value_.tolist() == [0.1, 0.2]
     assert model.score([[4.0], [6.0]], [4.0, 5.0]) == 1
     assert is_regressor(model)
+
+
+def test_a_column_may_not_be_called_as_the_intercept(rows: tuple[np.ndarray, np.ndarray]) -> None:
+    for made, answer in [
+        (estimators.Regressor, {"terms": ["intercept", "age", "intercept"], "estimate": [2.0, 0.5, 1.0]}),
+        (estimators.Regressor, {"features": ["intercept"], "coefficients": [0.5], "intercept": 1.0}),
+        (estimators.ProportionalHazards, {"terms": ["intercept", "age"], "estimate": [2.0, 0.5]}),
+    ]:
+        model: Any = type("Made", (made,), {"_defaults": {}})()
+        with pytest.raises(UsageError, match="a column is called 'intercept'"):
+            model._take(Handle(answer, "count-and-mean").answer)
+
+
+@pytest.mark.parametrize("beside", ["offset", "exposure"])
+def test_a_model_with_an_offset_does_not_predict_without(beside: str) -> None:
+    answer = {"terms": ["age", "intercept"], "estimate": [0.5, 1.0]}
+    model = estimators.PoissonRegression(
+        Daemon(answer), purpose="research", target="ill", **{beside: "years"}
+    )
+    model.fit(INPUTS)
+    assert model.coef_.tolist() == [0.5]
+    with pytest.raises(UsageError, match=f"fitted with an {beside}"):
+        model.predict([[1.0]])
+    model.set_params(**{beside: None})
+    assert model.predict([[1.0]]) == pytest.approx(np.exp(1.5))
+
+
+@pytest.mark.filterwarnings("ignore")  # lifelines is written for an older pandas
+def test_hazards_are_those_of_lifelines_up_to_what_all_rows_share() -> None:
+    columns = {"week": "integer", "arrest": "boolean", "fin": "boolean", "age": "integer", "prio": "integer"}
+    frame, terms = survival.loaded("rossi", columns)
+    parameters = {"time": "week", "event": "arrest"}
+    answer = plain("cox-regression", frame, terms, parameters)
+    model = estimators.CoxRegression(Daemon(answer), purpose="research", **parameters).fit(INPUTS)
+    table = pd.DataFrame(frame)
+    fitter = CoxPHFitter(baseline_estimation_method="breslow")
+    fitter.fit(table, "week", "arrest", fit_options={"precision": 1e-9})
+    # lifelines has ties as Efron does, and takes a row of means for the one that others are held against.
+    assert model.coef_ == pytest.approx(fitter.params_[model.feature_names_in_].to_numpy(), rel=2e-2)
+    fitter._model.params_ = pd.Series(model.coef_, index=model.feature_names_in_)[fitter.params_.index]
+    ratio = model.predict_partial_hazard(table) / fitter.predict_partial_hazard(table).to_numpy()
+    assert ratio == pytest.approx(np.full(len(table), ratio[0]), rel=1e-9)
+    names = model.feature_names_in_
+    means = table[names].mean().to_numpy()[None]
+    assert ratio[0] == pytest.approx(model.predict(means)[0], rel=1e-9)
+    x = table[names].to_numpy(dtype=float)
+    assert np.array_equal(model.predict(x), model.predict_partial_hazard(table))
+    assert model.coef_ == pytest.approx(np.array(answer["estimate"]))
+
+
+def test_clusters_are_those_of_scikit_learn() -> None:
+    generator = np.random.default_rng(3)
+    x = np.concatenate([generator.normal(at, 1, (size, 2)) for at, size in (((0, 40), 90), ((9, 0), 60))])
+    frame = {"a": x[:, 0], "b": x[:, 1]}
+    terms = [column("a", x[:, 0], low=-10.0, high=20.0), column("b", x[:, 1], low=-400.0, high=400.0)]
+    parameters = {"clusters": 3, "scale": "bounds", "steps": 60, "starts": 8}
+    answer = plain("k-means", frame, terms, parameters)
+    assert set(answer) <= set(analyses.find("k-means").outputs(job("k-means", parameters=parameters)))
+    model = estimators.KMeans(Daemon(answer), purpose="research", **parameters).fit(INPUTS)
+    assert answer["scale"] == [30 / 8, 100.0]
+    # b is so wide that it hardly counts.
+    reference = KMeans(3, init=model.cluster_centers_ / answer["scale"], n_init=1).fit(x / answer["scale"])
+    assert reference.cluster_centers_ == pytest.approx(model.cluster_centers_ / answer["scale"], abs=1e-6)
+    new = generator.uniform(-10, 45, (300, 2))
+    assert np.array_equal(model.predict(new), reference.predict(new / answer["scale"]))
+    without_units = np.square(new[:, None] - model.cluster_centers_).sum(2).argmin(1)
+    assert not np.array_equal(model.predict(new), without_units)
+    assert np.array_equal(
+        model.predict(pd.DataFrame(new, columns=["a", "b"])[["b", "a"]]), model.predict(new)
+    )
+    assert np.bincount(model.predict(x)).tolist() == model.sizes_.tolist()
+    assert is_clusterer(model)
+
+
+def test_nearest_centres_that_are_not_known_are_not_told() -> None:
+    answer = {"columns": ["a"], "sizes": [9, 8], "centres": [1.0, 2.0], "rows": 17}
+    model = estimators.KMeans(Daemon(answer), purpose="research", clusters=2).fit(INPUTS)
+    assert model.cluster_centers_.tolist() == [[1.0], [2.0]]
+    with pytest.raises(UsageError, match='fit with scale="bounds"'):
+        model.predict([[1.0]])
+    answer = {**answer, "sizes": [9, -1], "centres": [1.0], "scale": [1.0]}
+    model = estimators.KMeans(Daemon(answer), purpose="research", clusters=2, scale="bounds").fit(INPUTS)
+    with pytest.raises(UsageError, match="too small to be told"):
+        model.predict([[1.0]])
+
+
+@pytest.mark.parametrize("standardise", [False, True])
+def test_components_are_those_of_scikit_learn(standardise: bool) -> None:
+    frame, terms = diabetes()
+    names = ["age", "bmi", "bp", "s5"]
+    frame, terms = {name: frame[name] for name in names}, [one for one in terms if one["name"] in names]
+    parameters = {"components": 2, "standardise": standardise}
+    answer = plain("pca", frame, terms, parameters)
+    model = estimators.Pca(Daemon(answer), purpose="research", **parameters).fit(INPUTS)
+    order = model.feature_names_in_.tolist()
+    x = np.column_stack([frame[name] for name in order])
+    z = x / x.std(axis=0, ddof=1) if standardise else x
+    reference = PCA(2, svd_solver="full").fit(z)
+    assert model.components_ == pytest.approx(reference.components_, abs=1e-4)
+    spread = reference.transform(z).std()
+    assert model.transform(x) == pytest.approx(reference.transform(z), abs=1e-3 * spread)
+    assert np.array_equal(model.transform(pd.DataFrame(frame)), model.transform(x))
+    assert model.explained_variance_ == pytest.approx(reference.explained_variance_, rel=1e-4)
+    with pytest.raises(UsageError, match=r"needs \(rows, 4\)"):
+        model.transform(x[:, 1:])
 
 
 @pytest.mark.parametrize("name", analyses.installed())

@@ -17,7 +17,7 @@ from mpcpriv.party.held import Held
 from mpcpriv.party.jobs import RunReport
 from mpcpriv.party.records import AuditHead, Commitment, Countersigned, Decision, Outcome, Ready
 from mpcpriv.party.state import StoredJob
-from mpcpriv.release import Layout
+from mpcpriv.release import Cohort, Layout
 from tests.unit.agreements import content
 from tests.unit.desks import ME, Office, office
 
@@ -201,7 +201,7 @@ def test_how_many_rows_were_released_is_what_this_member_counted(place: Office) 
     tell(place, study, job, false, "carol")
     assert place.scheduler._unnoised(other, study) == ([], [])
     concluded(place, job, 200)
-    assert place.scheduler._unnoised(other, study) == ([{"alice-patients": 200}], [])
+    assert place.scheduler._unnoised(other, study) == ([Cohort({"alice-patients": 200})], [])
 
 
 def test_of_rows_that_nobody_knows_a_second_result_is_of_the_same_people(place: Office) -> None:

@@ -20,6 +20,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from matplotlib.axes import Axes
 from typer.testing import CliRunner
 
 from mpcpriv.analyses.shown import Bars, Forest, Histogram, Line, Lines, Shown, Table
@@ -29,13 +30,14 @@ from mpcpriv.errors import UsageError
 from mpcpriv.job.model import Job
 from mpcpriv.report import Report, numbers
 from mpcpriv.report.display import default, tables
-from mpcpriv.report.export import write_csv
-from mpcpriv.report.plots import described, draw
+from mpcpriv.report.export import write_csv, write_parquet
+from mpcpriv.report.plots import LEFT_OUT, described, draw
 from mpcpriv.report.text import table_text
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 HOSTILE = '<script>alert(1)</script>"&\x1b[31m\u202e$x_{$'
 """A name that tries HTML, a terminal's escapes, the other direction, and a formula of TeX."""
+INF, NAN = float("inf"), float("nan")
 COVARIANCE = {
     "rows": 300,
     "columns": ["age", HOSTILE],
@@ -81,6 +83,17 @@ def document(asked: Job, answer: dict[str, Any], **statement: Any) -> dict[str, 
 def report(analysis: str = "covariance", answer: dict[str, Any] | None = None, **statement: Any) -> Report:
     asked = job(analysis)
     return Report.of(asked, document(asked, answer or COVARIANCE, **statement))
+
+
+ENDLESS: list[Shown] = [
+    Table("Odds", {"": ["age", "b", "c"], "odds": [0.5, INF, NAN], "P>|z|": [0.5, 1e-9, NAN]}),
+    Histogram("Ages", "years", [0, 10, 20, INF], [3, INF, NAN]),
+    Bars("Means", ["a", "b", "c"], [3, NAN, -INF], [0.5, INF, NAN]),
+    Bars("Nothing", ["a", "b"], [NAN, INF]),
+    Lines("Survival", "w", "s", [Line("a", [0, 5, INF], [1, NAN, 0.7], [1, -INF, 0.5], [1, 0.95, INF])]),
+    Forest("Odds", "odds ratio", ["a", "b", "c"], [1.1, NAN, INF], [0.9, -INF, 1], [INF, NAN, INF]),
+    Forest("Odds", "odds ratio", ["a", "b"], [1.1, 2], [1, 1], [2, 3], INF, [NAN, INF]),
+]
 
 
 class Page(HTMLParser):
@@ -143,6 +156,10 @@ PLOTS: list[Shown] = [
         ("p-value", [0.5], ["0.500"]),
         ("people", [0.5], ["0.5000"]),
         ("", ["age", "bmi"], ["age", "bmi"]),
+        ("x", [INF, -INF, NAN, 0.5, 3], ["infinite", "-infinite", "undefined", "0.5000", "3.0000"]),
+        ("rows", [INF, 3], ["infinite", "3"]),
+        ("P>|z|", [NAN, 0.04321], ["undefined", "0.043"]),
+        ("x", [NAN], ["undefined"]),
     ],
 )
 def test_numbers_are_printed_as_statisticians_do(heading: str, cells: list[Any], printed: list[str]) -> None:
@@ -219,6 +236,45 @@ def test_a_noised_release_is_explained() -> None:
     assert "exact" not in read.words
 
 
+def test_the_chance_that_noise_leaves_is_enlarged_between_two_values() -> None:
+    """From one value to none and on to the other: (1 + e^epsilon) delta, and no chance above 1."""
+    privacy = {"mechanism": "discrete-gaussian", "epsilon": 0.5, "delta": 1e-6, "neighbours": "a row"}
+    said = " ".join(report(privacy=privacy).privacy)
+    assert "but for a chance of 1e-06; the odds between two values" in said
+    assert "by its square, but for a chance of 2.65e-06." in said
+    for epsilon, chance in ((20.0, "1"), (800.0, "1")):
+        said = " ".join(report(privacy={**privacy, "epsilon": epsilon, "delta": 0.1}).privacy)
+        assert f"by its square, but for a chance of {chance}." in said
+    assert "e^800 = more than any number" in said
+    said = " ".join(report(privacy={**privacy, "delta": 0.0}).privacy)
+    assert "by its square." in said
+    assert "chance" not in said
+
+
+def test_rounded_counts_are_not_called_exact() -> None:
+    said = " ".join(report(rounding="each count to the nearest multiple of 5, half of it up").privacy)
+    assert "Rounded before anybody saw them: each count to the nearest multiple of 5, half of it up." in said
+    assert "exact" not in said
+
+
+def test_an_aligned_result_says_by_what_and_who_knows_whose_it_is() -> None:
+    two = [{"dataset": "north", "columns": ["age"]}, {"dataset": "south", "columns": ["bmi"]}]
+    three = [*two, {"dataset": "west", "columns": ["dose"]}]
+    for inputs, others in ((two, "the other one"), (three, "all the others")):
+        asked = job(inputs=inputs, alignment="people")
+        found = Report.of(asked, document(asked, COVARIANCE))
+        names = ", ".join(one["dataset"] for one in inputs)
+        assert found.facts["aligned by"] == f"people: of the rows that are about the same people in {names}"
+        (said,) = [one for one in found.privacy if "alignment" in one]
+        assert f"each owner of {names} knows which of its own rows are about people" in said
+        assert f"who are in {others}, too" in said
+        assert ("Some of the owners together" in said) == (len(inputs) == 3)
+        for form in (Page(found.html()).words, found.text(10_000)):
+            assert said in form
+    assert "aligned by" not in report().facts
+    assert not any("alignment" in one for one in report().privacy)
+
+
 @pytest.mark.parametrize("plot", PLOTS, ids=lambda plot: type(plot).__name__)
 def test_plots_are_drawn_the_same_each_time(plot: Shown) -> None:
     svg = draw(plot, "svg")
@@ -230,6 +286,53 @@ def test_plots_are_drawn_the_same_each_time(plot: Shown) -> None:
     assert "\x1b" not in described(plot)
     (table,) = tables([plot])
     assert len({len(cells) for cells in table.columns.values()}) == 1
+
+
+@pytest.mark.parametrize("plot", ENDLESS[1:], ids=lambda plot: type(plot).__name__)
+def test_plots_say_that_they_leave_out_what_is_infinite_or_undefined(
+    plot: Shown, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    titles: list[str] = []
+    set_title = Axes.set_title
+    monkeypatch.setattr(
+        Axes, "set_title", lambda axes, title, **rest: (titles.append(title), set_title(axes, title, **rest))
+    )
+    assert ElementTree.fromstring(draw(plot, "svg")).tag.endswith("svg")
+    assert draw(plot, "png").startswith(b"\x89PNG")
+    assert titles == [f"{plot.title} ({LEFT_OUT})"] * 2
+    draw(PLOTS[3], "svg")
+    assert titles[-1] == "Odds"
+    (table,) = tables([plot])
+    assert "nan" not in table_text(table)
+
+
+def test_an_estimate_of_no_weight_is_drawn_the_smallest(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[Any] = []
+    scatter = Axes.scatter
+    monkeypatch.setattr(
+        Axes, "scatter", lambda *args, s, **rest: (sizes.append(list(s)), scatter(*args, s=s, **rest))
+    )
+    draw(
+        Forest("Odds", "odds ratio", ["a", "b", "c"], [1, 2, 3], [1, 1, 1], [2, 3, 4], 1.0, [NAN, 4, 2]),
+        "svg",
+    )
+    assert sizes == [[24, 84, 54]]
+
+
+def test_every_form_has_words_for_what_is_infinite_or_undefined(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("mpcpriv.report.report.display", lambda *_: ENDLESS)
+    found = report()
+    for text in (found.text(), Page(found.html()).words):
+        assert "infinite" in text
+        assert "undefined" in text
+        assert "0.500" in text
+    found.write_pdf(tmp_path / "r.pdf")
+    assert len(found.write_csv(tmp_path / "csv")) == len(ENDLESS)
+    odds = pq.read_table(found.write_parquet(tmp_path / "parquet")[0])["odds"].to_pylist()
+    assert odds[:2] == [0.5, INF]
+    assert np.isnan(odds[2])
 
 
 def test_a_legend_names_every_line() -> None:
@@ -293,6 +396,20 @@ def test_no_text_in_a_csv_file_is_a_formula(tmp_path: Path) -> None:
     )
     rows = list(csv.reader(io.StringIO(path.read_text())))
     assert rows == [["'=cmd|' /C calc'!A0", "n"], ["'+1", "-1"], ["'@x", "2.5"], ["plain", ""]]
+
+
+def test_text_in_a_csv_file_stands_in_quotes(tmp_path: Path) -> None:
+    """A spreadsheet that splits at semicolons finds no formula behind one."""
+    (path,) = write_csv([Table("", {"": ["a;=1+1", 'b"c', "d\n=2"], "n;=3": [1, 2.5, None]})], tmp_path)
+    assert path.read_bytes() == (b'"name","n;=3"\r\n"a;=1+1",1\r\n"b""c",2.5\r\n"d\n=2",""\r\n')
+
+
+def test_a_column_without_a_heading_takes_no_other_ones_name(tmp_path: Path) -> None:
+    table = Table("t", {"": ["a"], "name": ["b"], "name_": [1]})
+    (path,) = write_parquet([table], tmp_path)
+    assert pq.read_table(path).to_pydict() == {"name__": ["a"], "name": ["b"], "name_": [1]}
+    (path,) = write_csv([table], tmp_path)
+    assert path.read_text().splitlines()[0] == '"name__","name","name_"'
 
 
 def test_frames() -> None:
