@@ -49,7 +49,7 @@ def analyses(
 
 
 def _lesson(analysis: Analysis, digest: str) -> Iterator[str]:
-    from mpcpriv.analyses import TellsCells
+    from mpcpriv.analyses import OverSecretRows, TellsCells
     from mpcpriv.analyses.catalogue import example, noise, parameters, splits
 
     yield f"{analysis.name}: {analysis.title}\n"
@@ -82,6 +82,8 @@ def _lesson(analysis: Analysis, digest: str) -> Iterator[str]:
         )
     yield "\nWhat may be split between owners"
     yield from _wrapped(splits(analysis), "  ")
+    if isinstance(analysis, OverSecretRows):
+        yield from _wrapped('columns also where nobody learns the rows in common: mode = "secret"', "  ")
     yield "\nExample\n"
     # As a whole file: what the example leaves out, every job has.
     yield 'agreement = "study"\nversion = 1\npurpose = "research"'

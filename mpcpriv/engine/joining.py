@@ -102,8 +102,16 @@ def joined(s: Session, owners: Sequence[int], half: Half | None, rows: int, widt
         half: an owner's; None at others.
         rows: how many identifiers the receiver has.
         width: columns of both together, with 16 fractional bits.
+
+    Raises:
+        UsageError: the half is of another table.
     """
     size = bins(rows)
+    if half is not None and half.columns.shape != (size, width):
+        raise UsageError(
+            f"half of a table of {list(half.columns.shape)}, and all parties were told {[size, width]}: the "
+            "other owner told them of other rows than it aligned"
+        )
     tags, columns = torch.zeros(size, dtype=torch.int64), torch.zeros((size, width), dtype=torch.int64)
     for owner in owners:
         mine = half if s.rank == owner else None

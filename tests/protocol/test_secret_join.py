@@ -421,3 +421,26 @@ def test_other_widths_and_modes_are_noticed() -> None:
         tables((5, 5), 1), changes=({"parties": (*NAMES[:2], "dealer"), "widths": (2, 3, 1)}, {})
     )
     assert isinstance(results[0], Unsupported)
+
+
+def test_owners_who_tell_all_parties_another_number_than_each_other_are_noticed() -> None:
+    columns = tables((50, 60), 30)
+
+    def program(session: Any) -> Any:
+        from mpcpriv.engine.joining import joined
+
+        mine = session.rank
+        keys = identify(KeyColumn(columns[mine]))
+        half = halve(
+            session.transport,
+            keys,
+            np.zeros((len(keys), WIDTHS[mine]), np.int64),
+            job=JOB,
+            widths=WIDTHS,
+            parties=session.parties,
+            threads=1,
+        )
+        return joined(session, (0, 1), half, 40, sum(WIDTHS))
+
+    with pytest.raises(UsageError, match="other rows than it aligned"):
+        run(2, program)
