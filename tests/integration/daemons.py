@@ -6,8 +6,6 @@ import os
 import secrets
 import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -27,6 +25,7 @@ from mpcpriv.job.signed import SignedJob
 from mpcpriv.party import wire
 from mpcpriv.party.config import Party, create, read_party
 from mpcpriv.v1 import control_pb2 as pb
+from tests.integration import warm
 
 OWNERS = ("alice", "bob", "carol")
 MEMBERS = (*OWNERS, "dealer")
@@ -74,7 +73,7 @@ class Site:
                 (self.folder / f"{name}.csv").write_text(str(NUMBERS[name]))
         self.party = read_party(self.config)
         self.client = Client(self.party)
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: warm.Forked | None = None
         self.changes: Sequence[str] = ()
         self.environment: dict[str, str] = {}
 
@@ -83,13 +82,19 @@ class Site:
         self.restart()
 
     def restart(self) -> None:
+        here = warm.server()
         with (self.folder / "daemon.log").open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "tests.integration.daemon_entry", str(self.config), *self.changes],
-                cwd=ROOT,
-                env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), **self.environment},
-                stderr=log,
-                stdout=log,
+            self.process = warm.Forked(
+                here,
+                [log.fileno(), log.fileno()],
+                environment={
+                    **os.environ,
+                    "OMP_NUM_THREADS": "1",
+                    "PYTHONPATH": str(ROOT),
+                    warm.ADDRESS: here,
+                    **self.environment,
+                },
+                daemon=[str(self.config), *self.changes],
             )
 
     def kill(self) -> None:

@@ -19,25 +19,18 @@ from mpcpriv.party.records import Proposal, Record, SignedRecord
 from mpcpriv.party.state import State
 from mpcpriv.privacy.ledger import Charge, period_end, period_of
 from mpcpriv.privacy.loss import Allowance, Loss
+from tests.integration.warm import ROOT, command
 from tests.unit.agreements import OWNERS, agreement, dataset, sign_all, signed_job
 
-COMMAND = "from mpcpriv.cli import app; app()"
+WITHOUT_PLOTS = "import sys; sys.modules['matplotlib'] = None; from mpcpriv.cli import app; app()"
 START = datetime(2000, 1, 1, tzinfo=UTC)
 DAYS = 36_525
 """Of a period: the tests stay in the first one."""
 BUDGETS = {"alice": (2.0, 1e-6), "bob": (1.0, 0.0)}
 
 
-def run(folder: Path, *arguments: str, code: str = COMMAND) -> tuple[int, str, str]:
-    done = subprocess.run(
-        [sys.executable, "-c", code, "budget", "show", *arguments],
-        cwd=folder,
-        env={**os.environ, "COLUMNS": "150", "PYTHONPATH": str(Path(__file__).parents[2])},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    return done.returncode, done.stdout, done.stderr
+def run(folder: Path, *arguments: str) -> tuple[int, str, str]:
+    return command("budget", "show", *arguments, folder=folder, COLUMNS="150")
 
 
 def budgeted() -> list[dict[str, Any]]:
@@ -202,10 +195,16 @@ def test_a_plot_holds_what_it_is_about(spent: tuple[Member, list[str]]) -> None:
 
 
 def test_what_a_plot_lacks_is_said(member: Member) -> None:
-    without = "import sys; sys.modules['matplotlib'] = None\n" + COMMAND
-    code, _, err = run(member.folder, "--plot", "budget.svg", code=without)
-    assert code == 2
-    assert "pip install 'mpcpriv[plot]'" in err
+    without = subprocess.run(
+        [sys.executable, "-c", WITHOUT_PLOTS, "budget", "show", "--plot", "budget.svg"],
+        cwd=member.folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert without.returncode == 2
+    assert "pip install 'mpcpriv[plot]'" in without.stderr
     code, _, err = run(member.folder, "--plot", "budget.pdf")
     assert code == 2
     assert "ends in .svg or .png" in err

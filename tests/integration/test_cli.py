@@ -10,11 +10,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from mpcpriv import __version__
+from tests.integration import warm
 
 COMMAND = (sys.executable, "-c", "from mpcpriv.cli import app; app()")
 MEMBERS = ("alice", "bob", "dealer")
@@ -33,14 +35,16 @@ print(f"{__name__} {rank} {total} {sys.argv[1:]}")
 BESIDE = "def number(rank):\n    return rank + 0.5\n"
 
 
-def spawn(*arguments: str | Path, cwd: Path) -> subprocess.Popen[str]:
+def spawn(*arguments: str | Path, cwd: Path, command: Sequence[str] = COMMAND) -> subprocess.Popen[str]:
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    if command is warm.COMMAND:
+        environment[warm.ADDRESS] = warm.server("engine")
     environment.pop("MPCPRIV_MEMBER", None)
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         # A shell that runs the tests in its background has them ignore interrupts, and that is handed down.
         signal.signal(signal.SIGINT, signal.default_int_handler)
     return subprocess.Popen(
-        [*COMMAND, *map(str, arguments)],
+        [*command, *map(str, arguments)],
         cwd=cwd,
         env=environment,
         stdout=subprocess.PIPE,
@@ -59,8 +63,8 @@ def finish(process: subprocess.Popen[str], seconds: float = 90) -> tuple[int, st
     return process.returncode, out, err
 
 
-def run(*arguments: str | Path, cwd: Path) -> tuple[int, str, str]:
-    return finish(spawn(*arguments, cwd=cwd))
+def run(*arguments: str | Path, cwd: Path, command: Sequence[str] = COMMAND) -> tuple[int, str, str]:
+    return finish(spawn(*arguments, cwd=cwd, command=command))
 
 
 @pytest.fixture
@@ -113,7 +117,7 @@ def test_a_plan_says_what_a_script_costs_and_shares_nothing(folder: Path) -> Non
     (folder / "programs" / "sum.py").write_text(
         SUM + "sys.exit('not what was expected' if total != 2.0 else 0)\n"
     )
-    status, out, err = run("launch", "--plan", "-n", "2", "programs/sum.py", cwd=folder)
+    status, out, err = run("launch", "--plan", "-n", "2", "programs/sum.py", cwd=folder, command=warm.COMMAND)
     assert status == 0, err
     assert "alice  | __main__ 0 0.0 []" in out, "what is opened is zeros, and no program has to like it"
     plan = out[out.index("Plan for 2 parties") :].splitlines()
@@ -135,7 +139,7 @@ def test_a_script_that_fails_fails_the_command(folder: Path) -> None:
         "    {}['salary 4711']\n"
         "crypten.cryptensor([1.0], src=1).get_plain_text()\n"
     )
-    status, _, err = run("launch", "-n", "2", "bad.py", cwd=folder)
+    status, _, err = run("launch", "-n", "2", "bad.py", cwd=folder, command=warm.COMMAND)
     lines = err.splitlines()
     assert status == 1
     assert "mpcpriv: the job failed at bob" in lines
@@ -174,11 +178,11 @@ def await_death(processes: Sequence[int], seconds: float) -> None:
         time.sleep(0.05)
 
 
-@pytest.fixture
-def sleepers(folder: Path) -> Iterator[tuple[subprocess.Popen[str], list[int]]]:
+@contextmanager
+def sleepers(folder: Path, command: Sequence[str]) -> Iterator[tuple[subprocess.Popen[str], list[int]]]:
     """A launched script at two parties that have printed their process ids and now sleep."""
     (folder / "sleep.py").write_text("import os, time\nprint('pid', os.getpid())\ntime.sleep(100)\n")
-    process = spawn("launch", "-n", "2", "sleep.py", cwd=folder)
+    process = spawn("launch", "-n", "2", "sleep.py", cwd=folder, command=command)
     try:
         yield process, pids(await_output(process, 2))
     finally:
@@ -186,23 +190,21 @@ def sleepers(folder: Path) -> Iterator[tuple[subprocess.Popen[str], list[int]]]:
         process.communicate()
 
 
-def test_interrupting_stops_everything_without_a_trace(
-    sleepers: tuple[subprocess.Popen[str], list[int]],
-) -> None:
-    process, parties = sleepers
-    process.send_signal(signal.SIGINT)
-    status, _, err = finish(process, 8)
-    assert status == 130
-    assert "Traceback" not in err
-    assert err.splitlines()[-1] == "mpcpriv: interrupted"
-    await_death(parties, 1)
+def test_interrupting_stops_everything_without_a_trace(folder: Path) -> None:
+    with sleepers(folder, warm.COMMAND) as (process, parties):
+        process.send_signal(signal.SIGINT)
+        status, _, err = finish(process, 8)
+        assert status == 130
+        assert "Traceback" not in err
+        assert err.splitlines()[-1] == "mpcpriv: interrupted"
+        await_death(parties, 1)
 
 
-def test_parties_do_not_outlive_their_launcher(sleepers: tuple[subprocess.Popen[str], list[int]]) -> None:
-    process, parties = sleepers
-    process.kill()
-    process.wait()
-    await_death(parties, 5)
+def test_parties_do_not_outlive_their_launcher(folder: Path) -> None:
+    with sleepers(folder, COMMAND) as (process, parties):
+        process.kill()
+        process.wait()
+        await_death(parties, 5)
 
 
 def test_init_makes_a_key_for_its_owner_only_and_never_overwrites_it(tmp_path: Path) -> None:
@@ -261,6 +263,7 @@ def test_members_of_a_cluster_run_one_program(cluster: Path) -> None:
     assert results[1][1] == "__main__ 1 2.0 []\n"
 
 
+@pytest.mark.slow  # a fast one: tests/unit/test_member.py
 def test_different_programs_are_refused_by_name(cluster: Path) -> None:
     (cluster / "other.py").write_text(SUM + "\n# a harmless remark\n")
     processes = [

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
@@ -19,16 +17,16 @@ from mpcpriv.client.connection import Connection
 from mpcpriv.errors import DaemonError, JobFailed, JobRefused, JobUnfinished, UsageError
 from mpcpriv.job.toml import write_job
 from tests.integration.daemons import MEMBERS, NUMBERS, OWNERS, Sites, daemons, free_port
+from tests.integration.warm import command
 
 pytestmark = pytest.mark.timeout(300)
 
-CLI = (sys.executable, "-c", "from mpcpriv.cli import app; app()")
 PATIENCE = 60.0
 
 
 @pytest.fixture(scope="module")
 def sites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sites]:
-    with daemons(tmp_path_factory.mktemp("sites"), "quick") as running:
+    with daemons(tmp_path_factory.mktemp("sites"), "quick", "warm") as running:
         running.agree()
         running.agree(name="approved", approval="steward")
         yield running
@@ -63,17 +61,6 @@ def pending(connection: Connection, job: str) -> None:
     while job not in [view.id for view in connection.jobs(pending=True)]:
         assert time.monotonic() < deadline
         time.sleep(0.05)
-
-
-def cli(*arguments: str | Path) -> tuple[int, str, str]:
-    done = subprocess.run(
-        [*CLI, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=100,
-        cwd=Path(__file__).parents[2],
-    )
-    return done.returncode, done.stdout, done.stderr
 
 
 def test_a_job_from_python(alice: Connection, bob: Connection) -> None:
@@ -225,33 +212,33 @@ def test_the_commands(alice: Connection, sites: Sites, tmp_path: Path) -> None:
     config = ("--config", sites["alice"].config)
     path = tmp_path / "job.toml"
     write_job(alice.new_job(**asked("approved")), path)
-    status, out, _ = cli("job", "submit", path, *config)
+    status, out, _ = command("job", "submit", path, *config)
     job = out.strip()
     assert (status, len(job)) == (0, 64)
     pending(alice, job)
-    status, out, _ = cli("job", "list", "--pending", *config)
+    status, out, _ = command("job", "list", "--pending", *config)
     assert status == 0
     assert f"{job[:8]}  " in out
     assert "waits for your approval" in out
-    status, out, _ = cli("job", "status", job[:8], *config)
+    status, out, _ = command("job", "status", job[:8], *config)
     assert "input       bob-patients: age" in out
     assert f"mpcpriv job approve {job[:8]}" in out
     for owner in OWNERS:
         with mpcpriv.connect(sites[owner].config) as connection:
             pending(connection, job)
-        status, out, err = cli("job", "approve", job[:8], "--config", sites[owner].config)
+        status, out, err = command("job", "approve", job[:8], "--config", sites[owner].config)
         assert status == 0, err
-    status, _, err = cli("job", "watch", job, *config)
+    status, _, err = command("job", "watch", job, *config)
     assert status == 0
     assert f"{job[:8]} count-and-mean: finished" in err
-    status, _, err = cli("job", "result", job, "--output", tmp_path / "result.json", *config)
+    status, _, err = command("job", "result", job, "--output", tmp_path / "result.json", *config)
     assert status == 0, err
     assert json.loads((tmp_path / "result.json").read_text()) == {"total": sum(NUMBERS.values())}
     _one_line(["job", "result", job, "--output", tmp_path / "result.json", *config], "is there already")
     _one_line(["job", "result", job, "--config", sites["bob"].config], "this party is no recipient")
     _one_line(["job", "approve", job, *config], "no approval is due")
     _one_line(["job", "show-me"], "No such command", lines=None)
-    status, out, _ = cli("agreement", "list", *config)
+    status, out, _ = command("agreement", "list", *config)
     assert "study version 1 (alice, bob, carol, dealer)" in out
 
 
@@ -260,17 +247,17 @@ def test_a_refused_job_fails_the_command_that_watches_it(
 ) -> None:
     path = tmp_path / "job.toml"
     write_job(alice.new_job(**asked(recipients=["dealer"])), path)
-    status, out, err = cli("job", "submit", "--watch", path, "--config", sites["alice"].config)
+    status, out, err = command("job", "submit", "--watch", path, "--config", sites["alice"].config)
     assert status == 1
     assert "refused" in err
     assert "recipients: dealer may not get results" in err
-    status, _, err = cli("job", "result", out.strip(), "--config", sites["alice"].config)
+    status, _, err = command("job", "result", out.strip(), "--config", sites["alice"].config)
     assert status == 1
     assert "was refused" in err
 
 
 def _one_line(arguments: Sequence[str | Path], message: str, lines: int | None = 1) -> None:
-    status, _, err = cli(*arguments)
+    status, _, err = command(*arguments)
     assert status == 2
     assert message in err
     assert lines is None or err.count("\n") == lines

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.timeout(300)
 @pytest.fixture(scope="module")
 def sites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sites]:
     """Daemons whose jobs compute nothing, and two agreements: `study`, and `steward` with approval."""
-    with daemons(tmp_path_factory.mktemp("sites"), "quick") as running:
+    with daemons(tmp_path_factory.mktemp("sites"), "quick", "warm") as running:
         running.agree()
         running.agree(name="steward", approval="steward")
         yield running

@@ -60,7 +60,7 @@ def test_a_job_does_not_wait_for_ever_for_a_member(tmp_path: Path) -> None:
 
 
 def test_a_watcher_sees_progress(tmp_path: Path) -> None:
-    with daemons(tmp_path, "quick", QUICK_SECONDS="2") as sites:
+    with daemons(tmp_path, "quick", "warm", QUICK_SECONDS="2") as sites:
         sites.agree()
         job = sites.submit("alice")
         views = sites["alice"].client(wire.WATCH, pb.JobName(job=job), timeout=60)

@@ -123,7 +123,7 @@ def reasons(site: Any, job: str) -> dict[str, str]:
 
 
 def test_no_more_results_are_released_than_agreed(tmp_path: Path) -> None:
-    with daemons(tmp_path, "quick") as sites:
+    with daemons(tmp_path, "quick", "warm") as sites:
         sites.agree(privacy={"unnoised": True, "minimum_cohort": 2, "releases": 1})
         first = sites.submit("alice")
         for site in sites.values():

@@ -1,4 +1,6 @@
-"""Each example as a user starts it. They check themselves; here we see that they do, and that they agree."""
+"""Each example as a user starts it, but for how its processes come to have torch (`warm.py`). They check
+themselves; here we see that they do, and that they agree.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration import warm
+
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
-CLI = [sys.executable, "-c", "import sys; from mpcpriv.cli import app; sys.exit(app())"]
 
 slow = pytest.mark.slow
 
@@ -95,8 +98,9 @@ RUNS = [
 
 def launch(example: Path, parties: int) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*CLI, "launch", "-n", str(parties), str(example)],
+        [*warm.COMMAND, "launch", "-n", str(parties), str(example)],
         cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT), warm.ADDRESS: warm.server("engine")},
         capture_output=True,
         text=True,
         timeout=110,

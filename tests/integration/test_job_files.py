@@ -57,7 +57,7 @@ def daemons(folder: Path, names: Sequence[str]) -> Iterator[None]:
         "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
         warm.ADDRESS: address,
     }
-    commands = {"warm": ["tests.integration.warm", address]}
+    commands = {"warm": ["tests.integration.warm", address, "engine"]}
     commands |= {
         name: ["tests.integration.daemon_entry", str(folder / name / FILE), "warm"] for name in names
     }
@@ -67,7 +67,12 @@ def daemons(folder: Path, names: Sequence[str]) -> Iterator[None]:
             with (folder / f"{name}.log").open("ab") as log:
                 running.append(
                     subprocess.Popen(
-                        [sys.executable, "-m", *command], cwd=ROOT, env=environment, stdout=log, stderr=log
+                        [sys.executable, "-m", *command],
+                        cwd=ROOT,
+                        env=environment,
+                        stdin=subprocess.PIPE,
+                        stdout=log,
+                        stderr=log,
                     )
                 )
         for name in names:
@@ -78,7 +83,7 @@ def daemons(folder: Path, names: Sequence[str]) -> Iterator[None]:
     finally:
         for process in running:
             process.kill()
-            process.wait()
+            process.communicate()  # closes its standard input, too
 
 
 def answers(config: Path) -> None:

@@ -85,6 +85,7 @@ def kill_one(seed: int) -> None:
 
 # The seeds name the victim and the moment, so that a failure can be repeated.
 @pytest.mark.parametrize("seed", range(3))
+@pytest.mark.usefixtures("warm_workers")
 def test_the_others_name_whoever_is_killed_and_end(seed: int) -> None:
     kill_one(seed)
 

@@ -207,6 +207,7 @@ def fail_at_bob() -> None:
     crypten.cryptensor([1.0], src=1).get_plain_text()
 
 
+@pytest.mark.usefixtures("warm_workers")
 def test_a_function_runs_at_every_party_with_crypten_ready() -> None:
     results = mpcpriv.launch(crypten_sum, parties=3, args=([1.5, 2.0, 4.25],))
     assert [result["rank"] for result in results] == [0, 1, 2]
@@ -214,6 +215,7 @@ def test_a_function_runs_at_every_party_with_crypten_ready() -> None:
     assert [result["sum"] for result in results] == [7.75] * 3
 
 
+@pytest.mark.usefixtures("warm_workers")
 def test_a_failure_is_an_exception_that_names_the_party() -> None:
     with pytest.raises(mpcpriv.PartyFailed, match="bob failed: RuntimeError: out of luck") as caught:
         mpcpriv.launch(fail_at_bob, parties=2)

@@ -17,6 +17,7 @@ from mpcpriv.party.records import Commitment, Share
 from mpcpriv.party.state import State
 from mpcpriv.privacy.loss import Loss
 from mpcpriv.v1 import control_pb2 as pb
+from tests.integration import warm
 from tests.integration.daemons import MEMBERS, NUMBERS, OWNERS, SETTLED, Site, Sites, daemons
 
 pytestmark = pytest.mark.timeout(300)
@@ -56,12 +57,12 @@ def spent(site: Site, agreement: str = "study") -> dict[str, float]:
 
 @pytest.fixture(scope="module")
 def sites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sites]:
-    with daemons(tmp_path_factory.mktemp("release"), "quick") as running:
+    with daemons(tmp_path_factory.mktemp("release"), "quick", "warm") as running:
         yield running
 
 
 def test_a_private_mean_between_daemons(tmp_path: Path) -> None:
-    with daemons(tmp_path) as sites:
+    with daemons(tmp_path, "warm", **{warm.ADDRESS: warm.server("engine")}) as sites:
         for owner in OWNERS:
             rows = "\n".join(str(30 + n % 40) for n in range(400))
             (sites[owner].folder / f"{owner}.csv").write_text(f"age\n{rows}\n")
@@ -120,7 +121,7 @@ def test_a_budget_is_spent_and_then_refused_at_every_owner(sites: Sites) -> None
 
 def test_a_recipient_need_not_compute(tmp_path: Path) -> None:
     members = (*MEMBERS, "reader")
-    with daemons(tmp_path, "quick", members=members) as sites:
+    with daemons(tmp_path, "quick", "warm", members=members) as sites:
         content = sites.content(members, "study")
         datasets = [{**one, "budget": BUDGET} for one in content["datasets"]]
         sites.agree(members, datasets=datasets, privacy=PRIVACY)
@@ -216,7 +217,7 @@ def killed(sites: Sites, victim: str, when: str, count: int, agreement: str = "s
     """Whether the victim died at its count-th durable write; a job survives that, or fails for everybody."""
     site = sites[victim]
     site.kill()
-    site.start("quick", f"dies-{when}-{count}")
+    site.start("quick", "warm", f"dies-{when}-{count}")
     serving(site)
     armed = site.folder / "armed"
     armed.touch()
@@ -231,7 +232,7 @@ def killed(sites: Sites, victim: str, when: str, count: int, agreement: str = "s
     died = site.process.poll() is not None
     armed.unlink()
     site.kill()
-    site.start("quick")
+    site.start("quick", "warm")
     serving(site)
     if not job:
         jobs = site.client(wire.LIST, pb.JobFilter(limit=1)).jobs
@@ -260,7 +261,7 @@ def _settled(sites: Sites, job: str) -> bool:
 def test_killed_at_every_durable_write_nothing_is_released_twice(
     tmp_path: Path, victim: str, when: str
 ) -> None:
-    with daemons(tmp_path, "quick") as sites:
+    with daemons(tmp_path, "quick", "warm") as sites:
         agree(sites, epsilon=900.0)
         count = 1
         while killed(sites, victim, when, count):

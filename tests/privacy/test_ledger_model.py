@@ -154,7 +154,7 @@ def check(url: str, examples: int) -> None:
 
 
 def test_the_ledger_does_what_a_dictionary_does(url: str) -> None:
-    check(url, 15)
+    check(url, 10)
 
 
 @pytest.mark.slow

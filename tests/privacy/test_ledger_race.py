@@ -31,7 +31,7 @@ def race(url: str, run_all: Callable[[str, int], list[int]], runs: int) -> None:
 def test_of_submitters_at_once_one_gets_the_budget(
     url: str, run_all: Callable[[str, int], list[int]]
 ) -> None:
-    race(url, run_all, 10)
+    race(url, run_all, 4)
 
 
 @pytest.mark.slow

@@ -224,6 +224,7 @@ def fail_at_the_second() -> None:
 
 
 @PARTIES
+@pytest.mark.usefixtures("warm_workers")
 def test_c14_large_results_come_back(n: int) -> None:
     """On CrypTen's own backend: test_own_backend.py."""
     results = mpcpriv.launch(five_megabytes, parties=n)
@@ -233,6 +234,7 @@ def test_c14_large_results_come_back(n: int) -> None:
 
 
 @PARTIES
+@pytest.mark.usefixtures("warm_workers")
 def test_c14_a_failure_is_an_exception_that_names_the_party(n: int) -> None:
     with pytest.raises(mpcpriv.PartyFailed, match=r"bob.*on purpose"):
         mpcpriv.launch(fail_at_the_second, parties=n)
