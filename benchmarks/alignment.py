@@ -1,12 +1,14 @@
 """Intersection of two parties' identifiers on the loopback interface, beside openmined-psi.
 
-    python benchmarks/alignment.py [identifiers of each party] [--openmined PYTHON]
+    python benchmarks/alignment.py [identifiers of each party] [--openmined PYTHON] [--secret]
 
 Ours: two processes over gRPC with mutual TLS, half of the identifiers in common, both learn the intersection.
 openmined-psi (elliptic-curve Diffie-Hellman on P-256, one of two learns the intersection): one process, no
 network, phase after phase, the messages serialised; it pins a protobuf that this package cannot use, so that
-PYTHON may be an interpreter that has it. Memory is what a process had at most, less what it had before there
-were identifiers. Nothing here is asserted but the intersection's size.
+PYTHON may be an interpreter that has it. With --secret, in the place of both, three processes, the third a
+dealer: the joined table on shares, three columns of each party, of which nobody learns the rows. Memory is
+what a process had at most, less what it had before there were identifiers. Nothing here is asserted but the
+intersection's size.
 """
 
 from __future__ import annotations
@@ -85,6 +87,65 @@ def ours(count: int) -> None:
         process.join()
 
 
+def secret_party(rank: int, identities: Sequence[object], count: int, pipe: Connection) -> None:
+    """One of three processes; a party sends (seconds, CPU seconds, bytes sent, bytes received, MB, size)."""
+    import torch
+
+    from mpcpriv import engine
+    from mpcpriv.alignment import KeyColumn, identify
+    from mpcpriv.transport.grpc import GrpcServerPort
+
+    engine.prepare(dealer=rank == 2)
+    port = GrpcServerPort.bind(identities[rank], [i.certificate for i in identities], "127.0.0.1:0")
+    pipe.send(port.port)
+    transport = port.connect([f"127.0.0.1:{number}" for number in pipe.recv()], job=bytes(16), facts={})
+    if rank == 2:
+        engine.deal(transport)
+        return
+    from mpcpriv.engine.joining import join_secretly
+
+    session = engine.join(transport)
+    session.progress = None
+    keys = identify(KeyColumn(identifiers(rank * count // 2, count), ("digits",)))
+    columns = torch.arange(3.0 * count).reshape(count, 3) / (3 * count)
+    before, began, worked = memory(), time.perf_counter(), time.process_time()
+    found = join_secretly(keys, columns, job=b"benchmark")
+    took, worked = time.perf_counter() - began, time.process_time() - worked
+    cost = session.cost.sent, session.correlations.received
+    size = int(found.present.sum().get_plain_text().item())
+    assert found.columns.sum().get_plain_text().item() > 0
+    pipe.send((took, worked, *cost, memory() - before, size))
+    session.close()
+
+
+def secretly(count: int) -> None:
+    """Runs two parties and a dealer and prints the parties' lines."""
+    from mpcpriv.transport.tls import throw_away
+
+    identities = throw_away(("alice", "bob", "dealer"))
+    context = multiprocessing.get_context("spawn")
+    pipes, processes = [], []
+    for rank in range(3):
+        here, there = context.Pipe()
+        process = context.Process(target=secret_party, args=(rank, identities, count, there))
+        process.start()
+        pipes.append(here)
+        processes.append(process)
+    ports = [pipe.recv() for pipe in pipes]
+    for pipe in pipes:
+        pipe.send(ports)
+    for name, pipe in zip(("alice", "bob"), pipes, strict=False):
+        took, worked, sent, dealt, most, size = pipe.recv()
+        assert size == count - count // 2
+        print(
+            f"mpcpriv, in secret, {name}: {took:.1f} s ({worked:.1f} s of CPU), {sent / 1e6:.1f} MB sent, "
+            f"{dealt / 1e6:.1f} MB from the dealer, {most:.0f} MB of memory",
+            flush=True,
+        )
+    for process in processes:
+        process.join()
+
+
 THEIRS = """
 import json, resource, sys, time
 import private_set_intersection.python as psi
@@ -124,9 +185,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("identifiers", nargs="?", type=int, default=SIZE)
     parser.add_argument("--openmined", metavar="PYTHON", default=sys.executable)
+    parser.add_argument("--secret", action="store_true")
     given = parser.parse_args()
     load = os.getloadavg()[0]
     print(f"{given.identifiers} identifiers each, {os.cpu_count()} cores, load before {load:.1f}", flush=True)
+    if given.secret:
+        secretly(given.identifiers)
+        return
     ours(given.identifiers)
     theirs(given.openmined, given.identifiers)
 

@@ -279,6 +279,11 @@ def _alignment(asked: _Asked) -> Iterator[str]:
             f"alignment: it needs PyNaCl, which is not installed at {asked.me}; "
             "pip install 'mpcpriv[alignment]'"
         )
+    if named.mode == "secret" and job.release.epsilon is not None:
+        yield (
+            f"epsilon: {job.release.epsilon:g} is asked, and by alignment {job.alignment} nobody knows which "
+            "rows take part, so that no owner can add them up and put noise on them; leave it out"
+        )
     if shared:
         yield (
             f"alignment: {_all(map(repr, shared))} is asked of several data sets; aligned tables have each "

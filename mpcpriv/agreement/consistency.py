@@ -243,6 +243,8 @@ def _alignments(alignments: list[AlignmentTerms] | None, datasets: list[Dataset]
         place = f"alignment {one.name}"
         if one.name in known:
             found.append(f"{place}: a data set has this name; give it another")
+        if one.mode == "secret" and len(one.keys) > 2:
+            found.append(f'{place}: mode = "secret" is of two data sets; there are {len(one.keys)} keys')
         there = [known[name] for name in one.keys if name in known]
         found += _twice(f"{place}, keys", "owner", [dataset.owner for dataset in there])
         units = {dataset.privacy_unit for dataset in there}

@@ -146,13 +146,15 @@ class AlignmentTerms(Document):
         keys: by data set, the columns of its key. Two rows are about the same person where the first columns
             are equal after their rules, and the second ones, and so on.
         mode: what is learned. "all": each owner, which of its own rows are in all these data sets, and how
-            many rows each of the others has; all members, how many rows are in all of them.
-        minimum_rows: with fewer rows in common nothing is computed.
+            many rows each of the others has; all members, how many rows are in all of them. "secret", of two
+            data sets: all members, how many rows each has, and the recipients, with the result, how many are
+            in both; nobody, which.
+        minimum_rows: with fewer rows in common nothing is computed; in mode "secret", nothing opened.
     """
 
     name: Name
     keys: Annotated[dict[Name, Annotated[list[KeyTerms], Field(min_length=1)]], Ordered, Field(min_length=2)]
-    mode: Literal["all"]
+    mode: Literal["all", "secret"]
     minimum_rows: Annotated[int, Field(ge=1, le=_MOST)] = 1
 
 
@@ -204,7 +206,8 @@ class Privacy(Document):
         unnoised: whether results may be released without noise.
         minimum_cohort: rows that an un-noised result must be computed from, at least; and by which the
             cohorts of two un-noised results must differ, if they do.
-        smallest_cell: the smallest count of rows that is shown without noise; smaller ones are suppressed.
+        smallest_cell: the smallest count of rows that is shown without noise; smaller ones are suppressed,
+            and results that would tell one otherwise are withheld.
         rounding: to whose multiples counts of rows are rounded, where they are released without noise; other
             numbers are not released without noise then. None: nothing is rounded.
         releases: how many results may be released from a data set in the agreement's life; None: any number.

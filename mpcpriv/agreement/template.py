@@ -180,7 +180,8 @@ columns = [
 _ALIGNMENT: Final = """\
 # ---- Alignments: where data sets have different columns about the same people, how their owners find the
 # rows that all of them have. A job says alignment = "people". mode = "all": each owner learns which of its
-# own rows all have, and how many rows each has. Rules write keys alike: docs/alignment.md lists them.
+# own rows all have, and how many rows each has. mode = "secret", of two data sets: nobody learns whose rows
+# both have; few analyses take it. Rules write keys alike: docs/alignment.md lists them.
 #
 # [[alignments]]
 # name = "people"

@@ -18,8 +18,9 @@ from numba import njit
 from mpcpriv.errors import MpcprivError
 
 DENSE: Final = 64
-VALUE: Final = 16
-"""Bytes of a value, two words."""
+WORD: Final = 8
+VALUE: Final = 2 * WORD
+"""Bytes of a value of two words."""
 
 
 def height(keys: int) -> int:
@@ -32,16 +33,18 @@ def encode(keys: np.ndarray, values: np.ndarray) -> np.ndarray:
 
     Args:
         keys: (n, 4) uint64, pseudo-random and all different: three positions and the choice of dense columns.
-        values: (n, 2) uint64; pseudo-random to whoever is to learn nothing.
+        values: (n, words) uint64; pseudo-random to whoever is to learn nothing.
 
     Returns:
-        (height(n), 2) uint64.
+        (height(n), words) uint64.
 
     Raises:
         MpcprivError: these keys have no table, by a chance below 2^-40.
     """
     sparse = 3 * _segment(len(keys))
-    table = np.frombuffer(bytearray(os.urandom(VALUE * height(len(keys)))), np.uint64).reshape(-1, 2)
+    words = values.shape[1]
+    table = np.frombuffer(bytearray(os.urandom(WORD * words * height(len(keys)))), np.uint64)
+    table = table.reshape(-1, words)
     places, dense = _places(keys, sparse), keys[:, 3]
     order, at = _peel(places, sparse)
     core = np.setdiff1d(np.arange(len(keys)), order)
@@ -51,7 +54,7 @@ def encode(keys: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 
 def decode(table: np.ndarray, keys: np.ndarray) -> np.ndarray:
-    """The value of each key, (n, 2) uint64; of one that is not in the table a value that means nothing."""
+    """The value of each key, (n, words) uint64; of one that is not in the table one that means nothing."""
     return _read(table, _places(keys, len(table) - DENSE), keys[:, 3])
 
 
@@ -97,10 +100,11 @@ def _peel(places: np.ndarray, sparse: int) -> tuple[np.ndarray, np.ndarray]:
 
 @njit(cache=True, nogil=True)
 def _read(table: np.ndarray, places: np.ndarray, dense: np.ndarray) -> np.ndarray:
-    found = np.zeros((len(places), 2), np.uint64)
+    words = table.shape[1]
+    found = np.zeros((len(places), words), np.uint64)
     first = len(table) - DENSE
     for key in range(len(places)):
-        for word in range(2):
+        for word in range(words):
             value = np.uint64(0)
             for j in range(3):
                 value ^= table[places[key, j], word]
@@ -123,7 +127,7 @@ def _unpeel(
     for step in range(len(order) - 1, -1, -1):
         key = order[step]
         now = _read(table, places[key : key + 1], dense[key : key + 1])
-        for word in range(2):
+        for word in range(table.shape[1]):
             table[at[step], word] ^= now[0, word] ^ values[key, word]
 
 
@@ -148,4 +152,4 @@ def _solve(table: np.ndarray, places: np.ndarray, dense: np.ndarray, values: np.
         ]
         rows.append((bits, change, pivot))
     for _, change, pivot in rows:
-        table[columns[pivot]] ^= np.frombuffer(change.to_bytes(VALUE, "little"), np.uint64)
+        table[columns[pivot]] ^= np.frombuffer(change.to_bytes(missing.shape[1] * WORD, "little"), np.uint64)

@@ -30,6 +30,7 @@ class Terms:
         parties: their names, in order.
         job: hexadecimal, what tells this run from others.
         rules: of each key column.
+        columns: in mode "secret", how many each party brings along; else none.
     """
 
     mode: str
@@ -37,10 +38,12 @@ class Terms:
     parties: tuple[str, ...]
     job: str
     rules: tuple[tuple[str, ...], ...]
+    columns: tuple[int, ...] = ()
 
     def encode(self) -> dict[str, object]:
         """As JSON has it."""
-        return {
+        said: dict[str, object] = {"columns": list(self.columns)} if self.columns else {}
+        return said | {
             "protocol": "mpcpriv alignment v1",
             "mode": self.mode,
             "recipient": self.recipient,

@@ -5,8 +5,9 @@
 what owners make of their columns beforehand, and `table.py` is the shared table that analyses compute on;
 `cross_products.py` is for analyses of sums of products, `groups.py` for those of sums by category,
 `life_table.py` for those of events by time; `inference.py` makes tests and intervals of estimates; `cells.py`
-suppresses and pools small counts; `public_draws.py` is for simulations and choices that are public;
-`shown.py` is what answers look like. Nothing here opens a value: `mpcpriv.release` does.
+suppresses and pools small counts, and `told.py` is about those that an answer tells without being a table;
+`public_draws.py` is for simulations and choices that are public; `shown.py` is what answers look like.
+Nothing here opens a value: `mpcpriv.release` does.
 """
 
 from mpcpriv.analyses.analysis import (
@@ -19,10 +20,12 @@ from mpcpriv.analyses.analysis import (
     Derived,
     Finished,
     Opened,
+    OverSecretRows,
     Perturbed,
     Private,
     Showing,
     TakesMissing,
+    TellsCells,
 )
 from mpcpriv.analyses.registry import GROUP, digest, find, installed
 
@@ -37,10 +40,12 @@ __all__ = [
     "Derived",
     "Finished",
     "Opened",
+    "OverSecretRows",
     "Perturbed",
     "Private",
     "Showing",
     "TakesMissing",
+    "TellsCells",
     "digest",
     "find",
     "installed",

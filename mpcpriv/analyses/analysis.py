@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 if TYPE_CHECKING:
     import numpy as np
 
+    from mpcpriv.agreement.model import ColumnTerms
     from mpcpriv.analyses.feature import Feature
     from mpcpriv.analyses.outline import Outline
     from mpcpriv.analyses.query import Query
     from mpcpriv.analyses.shown import Shown
     from mpcpriv.analyses.table import Table
+    from mpcpriv.analyses.told import Cells
     from mpcpriv.documents import Document
     from mpcpriv.engine.tensor import SharedTensor
     from mpcpriv.job.model import Job
@@ -34,6 +36,8 @@ class Context:
         steps: `mpcpriv.steps`: 0 .. n - 1, for a loop that all parties run alike.
         noise: what each party adds in each step of an analysis that is `Perturbed`; else None.
         smallest_cell: the smallest count of rows that the agreement lets be shown without noise.
+        present: (rows,), of an analysis `OverSecretRows`: 1 where a row is one of those in common, shared;
+            else None, and all are.
     """
 
     parties: tuple[str, ...]
@@ -41,6 +45,7 @@ class Context:
     steps: Callable[[int, str], Iterator[int]]
     noise: Noise | None = None
     smallest_cell: int = 1
+    present: SharedTensor | None = None
 
 
 @dataclass(frozen=True)
@@ -51,11 +56,13 @@ class Asked:
         parameters: an instance of the analysis's `parameters`.
         tables: by data set, in the order of the job, what is public of it.
         noised: whether the result is released with differential privacy.
+        count: how many rows `run` was given, where nobody knew which of them are in common; else None.
     """
 
     parameters: Any
     tables: Mapping[str, Outline]
     noised: bool = False
+    count: int | None = None
 
 
 Opened = Mapping[str, "np.ndarray"]
@@ -193,6 +200,37 @@ class TakesMissing(Analysis, Protocol):
     """
 
     takes_missing: Literal[True]
+
+
+@runtime_checkable
+class OverSecretRows(Computed, Protocol):
+    """An analysis that can be of rows in common of which nobody knows which they are, or how many.
+
+    `run` is given tables with more rows: others are rows of zeros (of what is shared, not of the data) and
+    must not count, and `Context.present` says which. How many rows there are in truth is opened besides what
+    it returns, and `read` is told that number; it refuses what is too few.
+    """
+
+    over_secret_rows: Literal[True]
+
+
+@runtime_checkable
+class TellsCells(Analysis, Protocol):
+    """An analysis whose answer tells counts of rows though it is no table, as the mean of yes-or-nos does.
+
+    Without noise nothing is opened of a result that would tell one below the agreement's smallest cell.
+    """
+
+    def cells(self, columns: Mapping[str, ColumnTerms], parameters: Any) -> Sequence[Cells]:
+        """The tables all of whose cells the answer tells; see `mpcpriv.analyses.told`.
+
+        Args:
+            columns: by name, those of all tables together.
+            parameters: an instance of `parameters`.
+
+        Raises:
+            Unsupported: it tells cells of these columns that cannot be counted beforehand.
+        """
 
 
 @runtime_checkable

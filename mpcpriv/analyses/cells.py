@@ -24,13 +24,17 @@ def shown(counts: SharedTensor, least: int) -> SharedTensor:
     """Which counts may be shown.
 
     Args:
-        counts: (d,), shared whole numbers below 2^31, which may be off by a unit of 2^-16.
+        counts: (d,), shared whole numbers below 2^31, which may be off by a unit of 2^-16; or (d, k), of each
+            its count and others that are told with it, and must be as large.
         least: the smallest count that is shown; at least 1. With 1, empty cells are suppressed.
 
     Returns:
         (d,), 1 or 0.
     """
     kept: Any = counts.ge(least - 0.5)
+    if counts.dim() > 1:
+        kept = kept.sum(1).ge(counts.shape[1] - 0.5)
+        counts = counts[:, 0]
     if counts.nelement() > 1:
         some: Any = (1 - kept).sum().ge(0.5)
         # Those that are suppressed already stand behind all others, whose counts are below 2^31.

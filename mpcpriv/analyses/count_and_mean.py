@@ -7,11 +7,13 @@ from typing import Any, Final
 
 import numpy as np
 
+from mpcpriv.agreement.model import ColumnTerms
 from mpcpriv.analyses.analysis import Answer, Asked, Context, Opened
 from mpcpriv.analyses.feature import span
 from mpcpriv.analyses.outline import Outline, together
 from mpcpriv.analyses.query import Noised, Query
 from mpcpriv.analyses.shown import Shown, Table
+from mpcpriv.analyses.told import Cells, singles
 from mpcpriv.data.scale import Scale
 from mpcpriv.documents import Document
 from mpcpriv.errors import UsageError
@@ -69,6 +71,11 @@ inputs = [
                 "noise": "of the noise in each mean, the standard deviation",
             }
         return told
+
+    def cells(self, columns: Mapping[str, ColumnTerms], parameters: Parameters) -> Sequence[Cells]:
+        """See `TellsCells.cells`."""
+        del parameters
+        return singles(columns.values(), 3)
 
     def run(self, ctx: Context, inputs: Mapping[str, Any], parameters: Parameters) -> Mapping[str, Any]:
         """See `Analysis.run`."""

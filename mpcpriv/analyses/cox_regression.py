@@ -17,6 +17,7 @@ from mpcpriv.analyses.life_table import MOST_TIMES, Times
 from mpcpriv.analyses.newton import Point, covariance, exponential, free, scale_of
 from mpcpriv.analyses.outline import Outline, together
 from mpcpriv.analyses.shown import Shown, Table
+from mpcpriv.analyses.told import Cells, Levels, pairs, singles
 from mpcpriv.data.scale import Scale
 from mpcpriv.documents import Document
 from mpcpriv.errors import UsageError
@@ -201,6 +202,12 @@ parameters = { time = "week", event = "arrest" }
             found.append(Feature(event.model_copy(update={"name": _MARK}), plain(event).values))
             found += [_at_risk(times, parameters.time, place) for place in range(len(times.ends))]
         return [*found, *regressors(_others(table.columns, parameters))]
+
+    def cells(self, columns: Mapping[str, ColumnTerms], parameters: Parameters) -> Sequence[Cells]:
+        """See `TellsCells.cells`: of what explains, and of it among those with the event."""
+        others = list(_others(columns, parameters).values())
+        happened = Levels(parameters.event, (1.0,))
+        return [*pairs(others), (happened,), *((happened, *one) for one in singles(others, 2))]
 
     def run(
         self, ctx: Context, inputs: Mapping[str, Shared], parameters: Parameters

@@ -17,10 +17,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from mpcpriv.agreement.model import ColumnTerms
 from mpcpriv.analyses.analysis import Answer, Asked, Context, Opened
 from mpcpriv.analyses.feature import Feature, span
 from mpcpriv.analyses.outline import Outline, together
 from mpcpriv.analyses.query import Noised, Query
+from mpcpriv.analyses.told import Cells, pairs
 from mpcpriv.data.scale import Scale
 from mpcpriv.errors import Unsupported
 
@@ -76,9 +78,13 @@ class Sums:
 
 
 class OfCrossProducts(ABC):
-    """An analysis that is a function of `Sums`; it is `Derived` and `Private`."""
+    """An analysis that is a function of `Sums`.
+
+    It is `Derived`, `Private`, `OverSecretRows` and `TellsCells`.
+    """
 
     name: str
+    over_secret_rows: Final = True  # rows of zeros add nothing to a sum
 
     @abstractmethod
     def features(self, table: Outline, parameters: Any) -> Sequence[Feature]:
@@ -95,6 +101,11 @@ class OfCrossProducts(ABC):
         Raises:
             UsageError: nothing can be told from them.
         """
+
+    def cells(self, columns: Mapping[str, ColumnTerms], parameters: Any) -> Sequence[Cells]:
+        """See `TellsCells.cells`."""
+        del parameters
+        return pairs(columns.values())
 
     def run(self, ctx: Context, inputs: Mapping[str, Table], parameters: Any) -> Mapping[str, SharedTensor]:
         """See `Computed.run`."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 import numpy as np
 from pydantic import Field
 
+from mpcpriv.agreement.model import ColumnTerms
 from mpcpriv.analyses.analysis import Answer, Asked, Context, Opened
 from mpcpriv.analyses.described import Cells, Moments, noised_quantiles, values_of
 from mpcpriv.analyses.feature import span
@@ -22,6 +23,8 @@ from mpcpriv.analyses.outline import Outline, together
 from mpcpriv.analyses.query import Noised, Query
 from mpcpriv.analyses.shown import Histogram, Shown, Table
 from mpcpriv.analyses.tallies import Tallied
+from mpcpriv.analyses.told import Cells as Counted
+from mpcpriv.analyses.told import singles
 from mpcpriv.documents import Document
 from mpcpriv.errors import Unsupported, UsageError
 from mpcpriv.job.model import Job
@@ -68,7 +71,8 @@ class Describe:
         "Quantiles and the smallest and largest value that are told have at least as many rows on either "
         "side, themselves contained, as the agreement's smallest cell: an extreme value is somebody's. "
         "Histograms have equal bins between the agreed bounds; counts below the smallest cell are -1, and "
-        "with them the smallest other one. How many values are missing is told exactly. Sums of the first "
+        "with them the smallest other one. How many values are missing is told exactly; where some "
+        "are, but fewer than the smallest cell, the column is refused. Sums of the first "
         "four powers are opened. With differential privacy noise is added to sums and to the bins, smallest "
         "and largest are not told, and quantiles are read off the bins, with intervals that hold the noise "
         "and the width of the bins."
@@ -121,6 +125,11 @@ parameters = { quantiles = [0.1, 0.5, 0.9], bins = 12 }
             "noise": "of the noise in all means, all standard deviations, all skewnesses and all kurtoses, "
             "its standard deviation",
         }
+
+    def cells(self, columns: Mapping[str, ColumnTerms], parameters: Parameters) -> Sequence[Counted]:
+        """See `TellsCells.cells`; how many values are missing is seen to in `finish`."""
+        del parameters
+        return singles(columns.values(), _POWERS + 1)
 
     def query(self, asked: Asked) -> Query:
         """See `Private.query`: of each column sums of four powers and the missing; then its cells."""
@@ -197,17 +206,21 @@ parameters = { quantiles = [0.1, 0.5, 0.9], bins = 12 }
             counts = given[start : start + one.size]
             start += one.size
             upto: Any = counts.cumsum(0).unsqueeze(1)
+            bins = one.in_bins(counts)
+            bins = suppress(bins, least) if least > 1 else bins
             if column.missing:
                 valid: Any = whole.rows - missing
-                enough: Any = valid.ge(2 * least - 1.5)
-                powers = powers * enough
+                # Also that a few are missing is a small count; that none are is not about anybody.
+                over: Any = torch.cat([valid - (2 * least - 1.5), missing - (least - 0.5), missing - 0.5])
+                reached: Any = over.ge(0) * 1
+                enough: Any = reached[:1] * (1 + reached[1:2] - reached[2:])
+                powers, missing, bins = powers * enough, missing * enough, bins * enough
                 ends.append(self._secret(upto, valid, asked, least) * enough)
                 shown.append(enough)
             else:
                 ends.append(self._public(upto, whole.rows, asked, least))
             told += [powers, missing]
-            bins = one.in_bins(counts)
-            histograms.append(suppress(bins, least) if least > 1 else bins)
+            histograms.append(bins)
         opened = {"sums": told, "quantiles": ends, "histogram": histograms, "shown": shown}
         found: dict[str, Any] = {name: torch.cat(parts) for name, parts in opened.items() if parts}
         return found
@@ -246,8 +259,8 @@ parameters = { quantiles = [0.1, 0.5, 0.9], bins = 12 }
         for name, shown in zip(may, opened.get("shown", ()), strict=True):
             if not round(float(shown)):
                 raise UsageError(
-                    f"describe: column {name!r} has too few values for the agreement's smallest cell; leave "
-                    "it out"
+                    f"describe: column {name!r} has too few values, or a few that are missing, for the "
+                    "agreement's smallest cell; leave it out"
                 )
         grid = _finest(whole.rows)
         moments = self._moments(whole, sums[:, :_POWERS] / grid, missing, 1 / grid)

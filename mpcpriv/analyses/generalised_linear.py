@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final
 
 import numpy as np
@@ -18,6 +18,7 @@ from mpcpriv.analyses.inference import COEFFICIENTS, INTERCEPT, coefficient_tabl
 from mpcpriv.analyses.newton import Vector, covariance, parts_of, scale_of
 from mpcpriv.analyses.outline import Outline, together
 from mpcpriv.analyses.shown import Shown, Table
+from mpcpriv.analyses.told import Cells, pairs
 from mpcpriv.data.scale import Scale
 from mpcpriv.documents import Document
 from mpcpriv.errors import UsageError
@@ -76,15 +77,18 @@ class Rows:
         target: what the owner made of the target, by the names that `of_target` gives.
         weights: (n,), as they are shared, from 0; None where they are 1.
         count: n.
+        present: (n,), 1 of rows that are there; None where all are.
     """
 
     target: Mapping[str, Column]
     weights: Vector | None
     count: int
+    present: Vector | None = None
 
     def weighted(self, values: Any) -> Any:
-        """Of values (n,), each as often as its row counts."""
-        return values if self.weights is None else self.weights * values
+        """Of values (n,), each as often as its row counts; those that are not there do not."""
+        there = values if self.present is None else self.present * values
+        return there if self.weights is None else self.weights * there
 
 
 @dataclass(frozen=True)
@@ -95,6 +99,7 @@ class Found:
         opened: by name, what `GeneralisedLinear.besides` returned, and the rest.
         target: the terms of the target.
         rows: how many.
+        count: how many it was computed of, with those that are not there.
         degrees: rows less coefficients.
         information: of the intercept alone, as it was opened: the sum of its parts in all rows.
         weights: what 1 of the shared weights is.
@@ -103,6 +108,7 @@ class Found:
     opened: Opened
     target: ColumnTerms
     rows: int
+    count: int
     degrees: int
     information: float
     weights: float
@@ -113,7 +119,7 @@ class Found:
 
 
 class GeneralisedLinear(ABC):
-    """A generalised linear model; it is `Derived` and `Showing`.
+    """A generalised linear model; it is `Derived`, `Showing` and `TellsCells`.
 
     Attributes:
         family: with its link, for the table.
@@ -197,6 +203,11 @@ class GeneralisedLinear(ABC):
                 found += regressors({name: column})
         return found
 
+    def cells(self, columns: Mapping[str, ColumnTerms], parameters: Any) -> Sequence[Cells]:
+        """See `TellsCells.cells`: a model of yes-or-nos fits their tables, and so tells them."""
+        del parameters
+        return pairs(columns.values())
+
     def run(self, ctx: Context, inputs: Mapping[str, Shared], parameters: Any) -> Mapping[str, Vector]:
         """See `Computed.run`."""
         import torch
@@ -206,8 +217,9 @@ class GeneralisedLinear(ABC):
 
         whole, _ = put_together(inputs)
         rows, offsets, columns = self._roles(whole.columns, whole.rows, parameters)
+        rows = replace(rows, present=ctx.present)
         x = torch.stack([column.shared for column in columns], dim=1)
-        z, mean, per_spread, variance = newton.standardise(x)
+        z, mean, per_spread, variance = newton.standardise(x, ctx.present)
         penalty = getattr(parameters, "penalty", 0.0)
         offset: Any = sum((one.shared * one.scale.unit for one in offsets), 0.0)
         less: Any = offset.mean() if offsets else 0.0
@@ -226,7 +238,7 @@ class GeneralisedLinear(ABC):
         extra = self.besides(model, fit, rows)
         return {
             "coefficients": newton.fold(fit.coefficients, mean, per_spread, less),
-            "information": newton.information(x, rows.weights, fit.point, variance, penalty),
+            "information": newton.information(x, rows.weights, fit.point, variance, penalty, ctx.present),
             "converged": fit.converged,
             **{name: value.reshape(1) for name, value in extra.items()},
         }
@@ -273,24 +285,27 @@ class GeneralisedLinear(ABC):
         """See `Computed.read`."""
         parameters, columns = asked.parameters, together(asked.tables)[0].columns
         rows = together(asked.tables)[0].rows
+        count = asked.count or rows
         roles = (parameters.target, parameters.offset, parameters.exposure, parameters.weights)
         terms = [
             one.terms for one in regressors({n: column for n, column in columns.items() if n not in roles})
         ]
         size = len(terms) + 1
-        information = opened["information"].reshape(size, size) / parts_of(rows)
+        if rows <= size:
+            raise UsageError(f"{self.name}: {rows} rows are too few for {size} coefficients")
+        information = opened["information"].reshape(size, size) / parts_of(count)
         weights = Scale.of(columns[parameters.weights]).unit if parameters.weights else 1.0
         level = float(information[-1, -1])
-        found = Found(opened, columns[parameters.target], rows, rows - size, level, weights)
+        found = Found(opened, columns[parameters.target], rows, count, rows - size, level, weights)
         converged = int(opened["converged"][0])
         level, factor = self.level(found, parameters)
         if parameters.offset:
             level -= Scale.of(columns[parameters.offset]).centre
         if parameters.exposure:
             level -= Scale.of(logarithm(self.name, columns[parameters.exposure]).terms).centre
-        estimate, back = in_units(terms, opened["coefficients"] / scale_of(rows))
+        estimate, back = in_units(terms, opened["coefficients"] / scale_of(count))
         estimate[-1] += level
-        variances = back @ _inverse(self.name, information, rows, converged) @ back.T * factor
+        variances = back @ _inverse(self.name, information, count, converged) @ back.T * factor
         error = np.sqrt(np.diag(variances))
         return {
             "rows": rows,

@@ -24,6 +24,7 @@ from mpcpriv.analyses.feature import Feature, categories, span
 from mpcpriv.analyses.outline import Outline, together
 from mpcpriv.analyses.public_draws import normal
 from mpcpriv.analyses.query import Grouped, Noised, Query
+from mpcpriv.analyses.told import Cells, levels
 from mpcpriv.data.scale import Scale
 from mpcpriv.errors import Unsupported, UsageError
 
@@ -149,9 +150,13 @@ class Groups:
 
 
 class OfGroups(ABC):
-    """An analysis that is a function of `Groups`; it is `Derived` and `Private`."""
+    """An analysis that is a function of `Groups`.
+
+    It is `Derived`, `Private`, `TellsCells` and `OverSecretRows`.
+    """
 
     name: str
+    over_secret_rows: Final = True  # rows of zeros are in no group
 
     @abstractmethod
     def grouping(self, columns: Mapping[str, ColumnTerms], parameters: Any) -> Sequence[str]:
@@ -216,6 +221,20 @@ class OfGroups(ABC):
             for value in (plain(column.name) for column in others)
         ]
 
+    def cells(self, columns: Mapping[str, ColumnTerms], parameters: Any) -> Sequence[Cells]:
+        """See `TellsCells.cells`: of each group, of a value of which sums and squares tell the counts."""
+        by = list(self.grouping(columns, parameters))
+        others = {name: one for name, one in columns.items() if name not in by}
+        found = []
+        for value in self.values(others, parameters):
+            # A difference of two yes-or-nos is -1, 0 or 1.
+            most = 3 if len(value.weights) == 1 else 2
+            named = [columns[name] for name in (*by, *value.weights) if name in columns]
+            table = tuple(one for one in (levels(column, most) for column in named) if one)
+            if len(table) == len(by) + len(value.weights):
+                found.append(table)
+        return found
+
     def run(self, ctx: Context, inputs: Mapping[str, Table], parameters: Any) -> Mapping[str, SharedTensor]:
         """See `Computed.run`: by group the count, then of each value the sum and that of its squares."""
         import torch
@@ -238,7 +257,9 @@ class OfGroups(ABC):
             z = _on_one_scale(value, shared, numbers)
             summed += [z, z.square()]
         if members is None:
-            alone: Any = torch.stack([one.sum() for one in summed])
+            # Rows that are not there are in no group; where there are none, something else has to say so.
+            there = [one if ctx.present is None else one * ctx.present for one in summed]
+            alone: Any = torch.stack([one.sum() for one in there])
             return {"sums": alone}
         ones: Any = members[:, :1] * 0 + 1
         columns = torch.cat([ones, *(one.unsqueeze(1) for one in summed)], dim=1)

@@ -14,12 +14,14 @@ from mpcpriv.analyses.newton import free, standardise
 from mpcpriv.analyses.outline import Outline, together
 from mpcpriv.analyses.public_draws import uniform
 from mpcpriv.analyses.shown import Bars, Shown, Table
+from mpcpriv.analyses.told import levels
 from mpcpriv.data.scale import Scale
 from mpcpriv.documents import Document
 from mpcpriv.errors import UsageError
 from mpcpriv.job.model import Job
 
 if TYPE_CHECKING:
+    from mpcpriv.analyses.table import Column
     from mpcpriv.analyses.table import Table as Shared
     from mpcpriv.engine.tensor import SharedTensor
 
@@ -60,9 +62,10 @@ class KMeans:
         "the best, in the units of the data, and its inertia: the sum of squared distances to the nearest "
         "centre, of columns divided by their standard deviations (or by an eighth of the widths of their "
         "agreed bounds, which is then told as `scale`). A cluster of fewer rows than the agreement's "
-        "smallest cell is not told, its centre would be nearly a row, and neither is the next smallest. A "
-        "cluster that loses all rows stays where it was. `converged` is 0 where the last step moved a "
-        "centre. Without differential privacy: what one row can change the centres by has no useful bound."
+        "smallest cell is not told, its centre would be nearly a row; neither is one in which so few said "
+        "yes, or no, and the next smallest. A cluster that loses all rows stays where it was. `converged` "
+        "is 0 where the last step moved a centre. Without differential privacy: what one row can change the "
+        "centres by has no useful bound."
     )
     parameters: Final = Parameters
     example: Final = """\
@@ -124,7 +127,15 @@ parameters = { clusters = 3 }
         squares: Any = (z * z).sum() * (1 / rows)
         least = (best.squeeze(1) * inertia).sum() + squares
         if ctx.smallest_cell > 1:
-            kept: Any = may_be_shown(sizes, ctx.smallest_cell)
+            # Of a yes-or-no a centre tells how many in its cluster said yes.
+            told: list[Any] = [_from_zero(one) for one in whole.columns.values() if levels(one.terms)]
+            each: Any = sizes
+            if told:
+                said: Any = nearest.flatten(1).t().matmul(torch.stack(told, dim=1))
+                yes: Any = (best.unsqueeze(2) * said.reshape(*counts.shape, len(told))).sum(0)
+                each = sizes.unsqueeze(1)
+                each = torch.cat([each, yes, each - yes], dim=1)
+            kept: Any = may_be_shown(each, ctx.smallest_cell)
             centre, sizes = centre * kept.unsqueeze(1), kept * (sizes + 1) - 1
         return {
             "centres": centre.flatten(),
@@ -187,6 +198,13 @@ def first_rows(rows: int, parameters: Parameters) -> np.ndarray:
     """Which rows are the first centres, (starts, clusters): public, and so no secret randomness is in it."""
     order = uniform(f"first centres {parameters.seed}", (parameters.starts, rows)).argsort(axis=1)
     return order[:, : parameters.clusters]
+
+
+def _from_zero(column: Column) -> Any:
+    """A yes-or-no, or an integer of two values, as 0 and 1."""
+    found = levels(column.terms)
+    assert found is not None
+    return column.shared + (column.scale.centre - found.codes[0])
 
 
 def _assigned(z: Any, centres: Any) -> tuple[Any, Any]:

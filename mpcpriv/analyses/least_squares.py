@@ -177,6 +177,8 @@ class OfTarget(OfCrossProducts):
 
     def tell(self, asked: Asked, sums: Sums) -> Answer:
         """See `OfCrossProducts.tell`."""
+        # Where nobody knew how many rows there are, this is the first to know.
+        self._enough(sums.rows, sums.names, asked.parameters.target)
         return self.model(asked, Moments.of(sums, asked.parameters.target))
 
     def query(self, asked: Asked) -> Query:

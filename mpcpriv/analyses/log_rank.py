@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from mpcpriv.agreement.model import ColumnTerms
 from mpcpriv.analyses.analysis import Answer, Asked, Context, Opened
 from mpcpriv.analyses.cells import suppress
 from mpcpriv.analyses.life_table import OfLifeTable, Plan, Survival, at_risk
 from mpcpriv.analyses.public_draws import normal
 from mpcpriv.analyses.shown import Shown, Table
+from mpcpriv.analyses.told import Cells, Levels, singles
 from mpcpriv.errors import UsageError
 from mpcpriv.job.model import Job
 
@@ -79,6 +81,13 @@ parameters = { time = "week", event = "arrest", group = "aid" }
             "group_events": "how many of them had the event; -1 where that is suppressed",
         }
 
+    def cells(self, columns: Mapping[str, ColumnTerms], parameters: Survival) -> Sequence[Cells]:
+        """See `TellsCells.cells`: of small groups, and of few events, the differences would tell who is at
+        risk when, for few whole numbers fit them.
+        """
+        groups = [columns[name] for name in columns if name == parameters.group]
+        return [(Levels(parameters.event, (1.0,)),), *singles(groups, 2)]
+
     def settle(self, ctx: Context, counts: SharedTensor, rows: int) -> Mapping[str, SharedTensor]:
         """See `OfLifeTable.settle`."""
         import torch
@@ -93,24 +102,14 @@ parameters = { time = "week", event = "arrest", group = "aid" }
         # Of each group, those censored and those with the event: a table as any other.
         totals: Any = counts.sum(2).flatten()
         if ctx.smallest_cell > 1:
-            # Of small groups the differences would tell who is at risk when: few whole numbers fit them.
-            sizes: Any = torch.cat([counts.sum((1, 2)), events.sum().reshape(1)])
-            enough: Any = sizes.ge(ctx.smallest_cell - 0.5).sum().ge(sizes.nelement() - 0.5)
-            excess, covariance = excess * enough, covariance * enough
-            totals = torch.cat([suppress(totals, ctx.smallest_cell), enough.reshape(1)])
+            totals = suppress(totals, ctx.smallest_cell)
         return {"excess": excess, "covariance": torch.flatten(covariance), "totals": totals}
 
     def read(self, asked: Asked, opened: Opened) -> Answer:
         """See `Computed.read`."""
         plan = self._plan(asked)
         size = len(plan.groups)
-        totals, enough = np.split(np.rint(opened["totals"]).astype(int), [2 * size])
-        totals = totals.reshape(size, 2)
-        if not enough.all():
-            raise UsageError(
-                f"{self.name}: a group has fewer rows, or all together had fewer events, than the agreement "
-                "lets be shown; put groups together, or agree on another smallest cell"
-            )
+        totals = np.rint(opened["totals"]).astype(int).reshape(size, 2)
         return {
             **self._test(plan, opened["excess"], opened["covariance"].reshape(size, size)),
             "group_rows": np.where((totals >= 0).all(1), totals.sum(1), -1).tolist(),

@@ -73,6 +73,7 @@ class LogisticRegression(GeneralisedLinear):
     """The model of all rows, in the units of the data."""
 
     name = "logistic-regression"
+    over_secret_rows: Final = True
     family = "GLM, binomial, logit link"
     ratio = "odds ratio"
     title: Final = "a logistic regression of a yes or no on other columns, with standard errors and tests"
@@ -123,7 +124,7 @@ parameters = { target = "ill", steps = 10, penalty = 1.0 }
     def fitted(self, found: Found, parameters: Any) -> Mapping[str, Plain]:
         """See `GeneralisedLinear.fitted`."""
         del parameters
-        loss = found.number("loss") / DIGITS * found.rows * found.weights
+        loss = found.number("loss") / DIGITS * found.count * found.weights
         return {"deviance": 2 * loss, "log_likelihood": -loss}
 
     def told(self) -> Mapping[str, str]:

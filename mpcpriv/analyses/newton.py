@@ -155,29 +155,36 @@ def free(x: Vector) -> Vector:
     return x
 
 
-def standardise(x: Vector) -> tuple[Vector, Vector, Vector, Vector]:
+def standardise(x: Vector, present: Vector | None = None) -> tuple[Vector, Vector, Vector, Vector]:
     """Standardises the columns.
 
     Args:
         x: (n, d), columns of standard deviation 0.05 to 4; a constant one becomes 0.
+        present: (n,), 1 of rows that are there and 0 of others, which are zeros in x; None where all are.
 
     Returns:
-        (n, d + 1), x with mean 0 and variance 1 per column, and a column of ones; the means (d,); one over
-        the standard deviations (d,); the variances (d,).
+        (n, d + 1), x with mean 0 and variance 1 per column, and a column of ones, zeros in rows that are not
+        there; the means (d,); one over the standard deviations (d,); the variances (d,).
     """
     import torch
 
-    mean = x.mean(0)
-    centred = x - mean
-    variance = centred.square().mean(0)
+    if present is None:
+        mean = x.mean(0)
+        centred = x - mean
+        variance = centred.square().mean(0)
+    else:
+        count: Any = present.sum()
+        mean = x.sum(0) / count
+        centred = (x - mean) * present.unsqueeze(1)
+        variance = centred.square().sum(0) / count
     per_spread = torch.rsqrt(variance)
     z = free(centred * per_spread)
-    return torch.cat([z, ones(z)], dim=1), mean, per_spread, variance
+    return torch.cat([z, ones(z, present)], dim=1), mean, per_spread, variance
 
 
-def ones(x: Vector) -> Vector:
-    """A column of them beside (n, d)."""
-    return x[:, :1] * 0 + 1
+def ones(x: Vector, present: Vector | None = None) -> Vector:
+    """A column of them beside (n, d), of zeros in rows that are not there."""
+    return x[:, :1] * 0 + 1 if present is None else present.unsqueeze(1)
 
 
 def minimise(
@@ -193,7 +200,7 @@ def minimise(
     """Newton's method on all rows: it needs few steps, and so few exponentials and rounds.
 
     Args:
-        x: (n, d + 1), standardised, with its column of ones.
+        x: (n, d + 1), standardised, with its column of ones; rows of zeros add to no gradient or Hessian.
         variance: (d,), of the columns before; where it is less than fixed point holds, nothing converges.
         model: of the rows.
         offset: (n,), added to the predictor; or 0.
@@ -292,6 +299,7 @@ def information(
     point: Point,
     variance: Vector,
     penalty: float,
+    present: Vector | None = None,
 ) -> Vector:
     """The Fisher information of the coefficients, with the penalty's part: one over their covariance.
 
@@ -304,13 +312,14 @@ def information(
         point: where it is taken.
         variance: (d,), of the columns.
         penalty: of half the sum of the squared coefficients of standardised columns.
+        present: as `standardise` takes it.
 
     Returns:
         ((d + 1)^2,), times `parts_of`.
     """
     import torch
 
-    whole = free(torch.cat([x, ones(x)], dim=1))
+    whole = free(torch.cat([x, ones(x, present)], dim=1))
     part = parts_of(len(x))
     kept: Any = point.information if weights is None else weights * point.information
     across = whole.t()

@@ -20,6 +20,7 @@ from mpcpriv.analyses.analysis import Answer, Asked, Context, Opened
 from mpcpriv.analyses.feature import Feature, categories
 from mpcpriv.analyses.groups import plain
 from mpcpriv.analyses.outline import Outline, together
+from mpcpriv.analyses.told import Cells, levels
 from mpcpriv.documents import Document
 from mpcpriv.errors import UsageError
 from mpcpriv.job.model import Column as ColumnName
@@ -117,7 +118,7 @@ class TwoGroups(Document):
 
 
 class OfTwoGroups(ABC):
-    """A test that compares the order of a value in two groups; it is `Derived`."""
+    """A test that compares the order of a value in two groups; it is `Derived` and `TellsCells`."""
 
     name: str
 
@@ -149,6 +150,12 @@ class OfTwoGroups(ABC):
             else:
                 raise UsageError(f"{self.name}: of column {name!r} nothing is asked; leave it out")
         return found
+
+    def cells(self, columns: Mapping[str, ColumnTerms], parameters: TwoGroups) -> Sequence[Cells]:
+        """See `TellsCells.cells`: ranks of a yes-or-no tell how many said yes."""
+        named = [columns[name] for name in (parameters.group, parameters.value) if name in columns]
+        table = tuple(one for one in map(levels, named) if one)
+        return [table] if len(table) == 2 else []
 
     def run(
         self, ctx: Context, inputs: Mapping[str, Table], parameters: TwoGroups

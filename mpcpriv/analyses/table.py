@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import torch
 
 from mpcpriv.agreement.model import ColumnTerms
 from mpcpriv.analyses import outline
+from mpcpriv.analyses.analysis import Computed, Derived
 from mpcpriv.analyses.outline import Outline, Split
 from mpcpriv.data.scale import Scale
 from mpcpriv.engine.tensor import SharedTensor
@@ -49,6 +50,24 @@ class Table:
     def outline(self) -> Outline:
         """What is public of it."""
         return Outline(self.rows, self.unit, {name: column.terms for name, column in self.columns.items()})
+
+
+def derived(
+    analysis: Computed, outline: Outline, parameters: Any, own: Mapping[str, np.ndarray] | None
+) -> tuple[Outline, Mapping[str, np.ndarray] | None]:
+    """What is shared of a table, columns or features, and its values at their owner; None elsewhere.
+
+    Args:
+        analysis: that is to compute on it.
+        outline: what is public of the table.
+        parameters: of the analysis.
+        own: by name, (rows,), at the owner.
+    """
+    if not isinstance(analysis, Derived):
+        return outline, own
+    features = analysis.features(outline, parameters)
+    values = None if own is None else {one.terms.name: one.values(own) for one in features}
+    return replace(outline, columns={one.terms.name: one.terms for one in features}), values
 
 
 def share(outline: Outline, own: Mapping[str, np.ndarray] | None, owner: int) -> Table:

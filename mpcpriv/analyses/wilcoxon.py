@@ -18,6 +18,7 @@ from mpcpriv.analyses.outline import Outline, together
 from mpcpriv.analyses.ranks import Line
 from mpcpriv.analyses.shown import Shown
 from mpcpriv.analyses.shown import Table as ShownTable
+from mpcpriv.analyses.told import Cells, levels
 from mpcpriv.documents import Document
 from mpcpriv.errors import UsageError
 from mpcpriv.job.model import Column as ColumnName
@@ -105,6 +106,12 @@ parameters = { value = "before", paired = "after" }
             return list(held.values())
         return [_apart(held[parameters.value], held[parameters.paired])]
 
+    def cells(self, columns: Mapping[str, ColumnTerms], parameters: Parameters) -> Sequence[Cells]:
+        """See `TellsCells.cells`: of two yes-or-nos ranks tell how many pairs differ, and which way."""
+        named = [columns[name] for name in (parameters.value, parameters.paired) if name in columns]
+        table = tuple(one for one in map(levels, named) if one)
+        return [table] if len(table) == 2 else []
+
     def run(
         self, ctx: Context, inputs: Mapping[str, Table], parameters: Parameters
     ) -> Mapping[str, SharedTensor]:
@@ -113,7 +120,6 @@ parameters = { value = "before", paired = "after" }
 
         from mpcpriv.analyses.table import together as put_together
 
-        del ctx
         columns = put_together(inputs)[0].columns
         if len(columns) == 1:
             (one,) = columns.values()
@@ -132,12 +138,24 @@ parameters = { value = "before", paired = "after" }
         # Pairs without a difference come first, and the ranks of all others are by so many too high.
         twice = twice - (len(above) - pairs) * larger * 2
         found: Any = torch.cat([pairs, twice, ties])
+        if ctx.smallest_cell > 1:
+            # Of pairs that differ, and of those that do not, a few are a small count; none are nobody.
+            each: Any = torch.cat([pairs, len(above) - pairs])
+            reached: Any = torch.cat([each - 0.5, each - (ctx.smallest_cell - 0.5)]).ge(0) * 1
+            fine: Any = 1 - reached[:2] + reached[2:]
+            enough: Any = fine[:1] * fine[1:]
+            found = torch.cat([found * enough, enough])
         return {"sums": found}
 
     def read(self, asked: Asked, opened: Opened) -> Answer:
         """See `Computed.read`."""
         rows = together(asked.tables)[0].rows
-        pairs, twice, ties = (round(float(one)) for one in np.asarray(opened["sums"]))
+        pairs, twice, ties, *enough = (round(float(one)) for one in np.asarray(opened["sums"]))
+        if not all(enough):
+            raise UsageError(
+                f"{self.name}: fewer pairs differ, or fewer do not, than the agreement lets be shown; use "
+                "more data, give a coarser resolution, or agree on another smallest cell"
+            )
         same = rows - pairs
         ties -= same**3 - same
         spread = math.sqrt(max((pairs * (pairs + 1) * (2 * pairs + 1) - ties / 2) / 24, 0.0))

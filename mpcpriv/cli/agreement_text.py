@@ -105,6 +105,13 @@ def _alignments(agreement: Agreement) -> list[str]:
 
 def _learned(terms: AlignmentTerms, owners: list[str]) -> str:
     common = f"{terms.minimum_rows} row{'s' * (terms.minimum_rows != 1)}"
+    if terms.mode == "secret":
+        return (
+            f"By alignment {terms.name} nobody learns whose rows {' and '.join(owners)} have in common; all "
+            "members learn how many rows each has, and the recipients of a result of how many rows it is; no "
+            f"identifier leaves its owner. With less than {common} in common nothing is opened, and all "
+            "members learn that."
+        )
     return (
         f"By alignment {terms.name} each of {', '.join(owners)} learns which of its own rows are about "
         "people whom all of them have, and how many rows each has; all members learn how many rows they have "
@@ -117,7 +124,8 @@ def _noise(privacy: Privacy, datasets: list[Dataset]) -> list[str]:
     if privacy.unnoised:
         found.append(
             f"Results may be released without noise if they are of {privacy.minimum_cohort} rows or more; "
-            f"counts below {privacy.smallest_cell} are not shown then. {_exactly(privacy.rounding)}"
+            f"counts below {privacy.smallest_cell} are not shown then, and neither are results of yes-or-nos "
+            f"and categories that would tell one. {_exactly(privacy.rounding)}"
         )
     if privacy.mechanism != "none":
         against = "all but one" if privacy.collusion is None else str(privacy.collusion)

@@ -49,6 +49,7 @@ def analyses(
 
 
 def _lesson(analysis: Analysis, digest: str) -> Iterator[str]:
+    from mpcpriv.analyses import OverSecretRows, TellsCells
     from mpcpriv.analyses.catalogue import example, noise, parameters, splits
 
     yield f"{analysis.name}: {analysis.title}\n"
@@ -72,8 +73,17 @@ def _lesson(analysis: Analysis, digest: str) -> Iterator[str]:
     yield from _wrapped("the job and its parameters, and how many rows each data set has", "  ")
     yield "\nDifferential privacy"
     yield from _wrapped(noise(analysis), "  ")
+    if isinstance(analysis, TellsCells):
+        yield "\nSmall counts"
+        yield from _wrapped(
+            "without noise, where sums or a model of yes-or-nos and categories would tell a count of fewer "
+            "rows than the agreement's smallest cell, nothing is opened",
+            "  ",
+        )
     yield "\nWhat may be split between owners"
     yield from _wrapped(splits(analysis), "  ")
+    if isinstance(analysis, OverSecretRows):
+        yield from _wrapped('columns also where nobody learns the rows in common: mode = "secret"', "  ")
     yield "\nExample\n"
     # As a whole file: what the example leaves out, every job has.
     yield 'agreement = "study"\nversion = 1\npurpose = "research"'

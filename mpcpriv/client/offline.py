@@ -14,10 +14,11 @@ from mpcpriv.agreement.model import Agreement
 from mpcpriv.agreement.signed import SUFFIX, SignedAgreement, read_signed
 from mpcpriv.agreement.toml import read_agreement
 from mpcpriv.documents import parse_toml, public_key, read_file
-from mpcpriv.errors import UsageError
+from mpcpriv.errors import RangeError, UsageError
 from mpcpriv.job.model import Job
 from mpcpriv.job.signed import SignedJob
 from mpcpriv.job.toml import read_job
+from mpcpriv.party.aligning import permitted
 from mpcpriv.party.config import Party
 
 
@@ -57,7 +58,7 @@ class Draft:
         for name, key in keys.items():
             signed = signed.signed_by(name, key)
         submitter = keys.get(self.job.submitter) or Ed25519PrivateKey.generate()
-        return admit(
+        verdict = admit(
             signed,
             SignedJob.sign(self.job, submitter),
             now=now or datetime.now(UTC),
@@ -66,6 +67,12 @@ class Draft:
             newest=self.agreement.version,
             analyses=analyses.installed(),
         )
+        if isinstance(verdict, AdmittedJob) and verdict.alignment is not None:
+            try:
+                permitted(verdict, analyses.find(verdict.job.analysis))
+            except (UsageError, RangeError) as error:
+                return Refusal((f"alignment: {error}",))
+        return verdict
 
 
 def read_draft(job: Path, agreement: Path, party: Party | None) -> Draft:

@@ -7,20 +7,20 @@ those, in the order that all have in common.
 from __future__ import annotations
 
 import hashlib
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+import numpy as np
+
 from mpcpriv.agreement.admit import AdmittedJob
 from mpcpriv.agreement.model import AlignmentTerms, Dataset
 from mpcpriv.data.declared import Source
 from mpcpriv.errors import DataError, Unsupported, UsageError
-from mpcpriv.transport.base import Buffer, Traffic, Transport
 
 if TYPE_CHECKING:
-    from mpcpriv.alignment import Identifiers
+    from mpcpriv.alignment import Half, Identifiers
     from mpcpriv.alignment.wire import Terms
     from mpcpriv.analyses import Analysis
     from mpcpriv.data.held import Columns, Whole
@@ -51,6 +51,28 @@ class Unaligned(Protocol):
 
         Raises:
             UsageError: there are fewer than were agreed.
+            PeerError: a member failed, or aligns something else.
+        """
+
+    @property
+    def columns(self) -> Columns:
+        """All rows, in the order of the table."""
+
+    @property
+    def people(self) -> str | None:
+        """SHA-256, in hexadecimal, of the keys in any order; it stays here. None in a plan."""
+
+    def halved(
+        self, session: Session, admitted: AdmittedJob, columns: np.ndarray, widths: Sequence[int]
+    ) -> Half:
+        """This owner's half of the joined table, of which nobody knows whose rows are in it.
+
+        Args:
+            session, admitted: of the job.
+            columns: (rows, width) int64, what is shared of each row.
+            widths: of each owner, in the order of rank.
+
+        Raises:
             PeerError: a member failed, or aligns something else.
         """
 
@@ -104,21 +126,56 @@ class Keyed:
         key = hashlib.sha256(self._identifiers.digests.data).digest()
         return {**self._whole.digests, "": ("key", key)}
 
+    @property
+    def columns(self) -> Columns:
+        """See `Unaligned`."""
+        return self._whole.columns
+
+    @property
+    def people(self) -> str:
+        """See `Unaligned`."""
+        from mpcpriv.alignment.identifiers import as_strings
+
+        return hashlib.sha256(np.sort(as_strings(self._identifiers.digests)).data).hexdigest()
+
     def aligned(self, session: Session, admitted: AdmittedJob) -> Whole:
         """See `Unaligned`."""
         from mpcpriv.alignment import align, costs
         from mpcpriv.data.held import Whole
+        from mpcpriv.engine.joining import Counting
 
         terms = terms_of(admitted)
         keys = replace(self._identifiers, rules=terms.rules)
         with session.watched(f"aligning by {admitted.job.alignment}") as told:
             found = align(
-                _Counting(session), keys, job=bytes.fromhex(terms.job), parties=terms.parties, told=told
+                Counting(session), keys, job=bytes.fromhex(terms.job), parties=terms.parties, told=told
             ).rows
         assert found is not None
         session.cost.rounds += costs.rounds(len(terms.parties))
         enough(admitted, len(found))
         return Whole({name: values[found] for name, values in self._whole.columns.items()})
+
+    def halved(
+        self, session: Session, admitted: AdmittedJob, columns: np.ndarray, widths: Sequence[int]
+    ) -> Half:
+        """See `Unaligned`."""
+        from mpcpriv.alignment import costs, halve
+        from mpcpriv.engine.joining import Counting
+
+        terms = terms_of(admitted)
+        keys = replace(self._identifiers, rules=terms.rules)
+        with session.watched(f"aligning by {admitted.job.alignment}") as told:
+            found = halve(
+                Counting(session),
+                keys,
+                columns,
+                job=bytes.fromhex(terms.job),
+                widths=widths,
+                parties=terms.parties,
+                told=told,
+            )
+        session.cost.rounds += costs.rounds(len(terms.parties))
+        return found
 
 
 def enough(admitted: AdmittedJob, common: int) -> None:
@@ -155,9 +212,9 @@ def permitted(admitted: AdmittedJob, analysis: Analysis) -> None:
     Raises:
         UsageError: as `compute`.
     """
-    from mpcpriv.analyses import Derived
+    from mpcpriv.analyses import Derived, OverSecretRows
     from mpcpriv.analyses.outline import together
-    from mpcpriv.release import check
+    from mpcpriv.release import check, secret
     from mpcpriv.release.result import asked
     from mpcpriv.release.rules import summed
 
@@ -166,38 +223,14 @@ def permitted(admitted: AdmittedJob, analysis: Analysis) -> None:
             f"analysis {analysis.name}: as it is asked for, each owner adds up its own rows, and columns of "
             "several owners do not meet; ask for another analysis, or leave the alignment out"
         )
+    if secret(admitted.agreement, admitted.job) and not isinstance(analysis, OverSecretRows):
+        raise Unsupported(
+            f"analysis {analysis.name}: by alignment {admitted.job.alignment} nobody learns which rows take "
+            "part, and it needs to know; ask for another analysis (docs/alignment.md lists them)"
+        )
     rows = {one.dataset: MOST_ROWS - 1 for one in admitted.job.inputs}
     public = asked(admitted, analysis, rows)
     check(admitted, analysis, together(public.tables)[0].rows, rows)
     if isinstance(analysis, Derived):
         for table in public.tables.values():
             analysis.features(table, public.parameters)
-
-
-class _Counting(Transport):
-    """The transport of a session, whose cost what goes over it is added to."""
-
-    def __init__(self, session: Session) -> None:
-        inner = session.transport
-        self.members, self.rank, self.limits = inner.members, inner.rank, inner.limits
-        self._inner, self._cost = inner, session.cost
-
-    def send(self, dst: int, *parts: Buffer) -> None:
-        self._cost.sent_to[dst] += sum(map(len, parts))
-        self._inner.send(dst, *parts)
-
-    def recv(self, src: int) -> memoryview:
-        began = time.perf_counter()
-        message = self._inner.recv(src)
-        self._cost.waited += time.perf_counter() - began
-        self._cost.received += len(message)
-        return message
-
-    def close(self) -> None:
-        self._inner.close()
-
-    def abort(self, reason: str) -> None:
-        self._inner.abort(reason)
-
-    def traffic(self, peer: int) -> Traffic:
-        return self._inner.traffic(peer)

@@ -34,6 +34,7 @@ from mpcpriv.party.records import (
     SignedRecord,
 )
 from mpcpriv.party.state import State, StoredJob
+from mpcpriv.release.unseen import salted
 from mpcpriv.transport.tls import Identity
 
 log = structlog.get_logger()
@@ -214,6 +215,7 @@ class Desk:
                 transcript=report.transcript,
                 share=hashlib.sha256(report.share).hexdigest(),
                 inputs=report.input_digest,
+                people=None if report.people is None else salted(report.input_salt, report.people),
             )
             self._audit.append(
                 "committed",

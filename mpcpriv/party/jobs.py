@@ -8,7 +8,9 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from mpcpriv import analyses
 from mpcpriv.agreement.admit import AdmittedJob, LedgerView, Refusal, admit
@@ -23,13 +25,13 @@ from mpcpriv.transport.base import Transport
 if TYPE_CHECKING:
     import torch
 
-    from mpcpriv.analyses.outline import Outline
     from mpcpriv.analyses.query import Query
-    from mpcpriv.data.held import Columns, Held
+    from mpcpriv.data.held import Held
     from mpcpriv.engine.loop import Watcher
     from mpcpriv.engine.session import Session
     from mpcpriv.privacy.mechanism import Noise
-    from mpcpriv.release import Cohort, Layout, Sealed
+    from mpcpriv.release import Cohort, Layout, Sealed, Unseen
+    from mpcpriv.release.withheld import Watch
 
 MOST_COUNTED = 1 << 30
 """Of so many rows, counts are compared on shares."""
@@ -49,6 +51,8 @@ class RunReport:
         input_digest: SHA-256 over `input_salt` and this party's columns. With the salt it proves later which
             table was used; shown without the salt it tells nobody anything.
         input_salt: 32 bytes in hexadecimal; for this party alone.
+        people: where nobody learns whom the data sets have in common, the digest of this party's keys
+            (`Unaligned.people`), if it has a table; for this party alone.
         rounds: times that this party waited for the others.
         sent: bytes to the other parties.
         dealt: bytes of correlated randomness from the dealer.
@@ -65,6 +69,7 @@ class RunReport:
     sent: int
     dealt: int
     seconds: float
+    people: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -79,6 +84,7 @@ class JobProgram:
         newest: the newest version of the agreement that the daemon knows.
         releases: by data set, how many results were released before.
         earlier: `release.cohorts` of each release without noise before, under this agreement.
+        unseen: the others, which were about rows that nobody knows.
     """
 
     agreement: bytes
@@ -89,6 +95,7 @@ class JobProgram:
     newest: int
     releases: Mapping[str, int]
     earlier: Sequence[Cohort] = ()
+    unseen: Sequence[Unseen] = ()
 
     def watch(self, watcher: Watcher) -> None:
         """Has `watcher` told of progress, in the place of stderr."""
@@ -151,7 +158,7 @@ class JobProgram:
         salt = secrets.token_bytes(SALT_BYTES)
         session = engine.join(transport)
         session.progress = getattr(self, "_watcher", session.progress)
-        rows, sealed = compute(session, admitted, analysis, own, self.earlier)
+        rows, sealed = compute(session, admitted, analysis, own, self.earlier, self.unseen)
         report = RunReport(
             rows=rows,
             layout=sealed.layout,
@@ -163,6 +170,7 @@ class JobProgram:
             sent=session.cost.sent,
             dealt=session.correlations.received,
             seconds=time.perf_counter() - began,
+            people=_people(admitted, own),
         )
         session.close()
         return report
@@ -174,12 +182,14 @@ def compute(
     analysis: analyses.Analysis,
     own: Mapping[str, Held | Unaligned],
     earlier: Sequence[Cohort] = (),
+    unseen: Sequence[Unseen] = (),
 ) -> tuple[Mapping[str, int], Sealed]:
     """What all parties do alike, in a plan as in earnest.
 
     Where the job is aligned, the owners first find the rows that they have in common, among themselves, in 3
     rounds or 4 (`alignment.costs`). How many rows of each data set take part is told to all parties, and
-    checked by all of them, before anything is shared: one round.
+    checked by all of them, before anything is shared: one round. Where nobody learns the rows in common, that
+    is how many there are in all, and comes first.
 
     Args:
         session: of this party.
@@ -188,6 +198,7 @@ def compute(
         own: by data set of this party, its table: `Unaligned` where the job is aligned, else `Whole`, or any
             where the job is a sum over rows.
         earlier: `release.cohorts` of each release without noise before, under this agreement.
+        unseen: the others, of which nobody knows the rows.
 
     Returns:
         by data set, how many rows take part; and this party's share of the result.
@@ -198,9 +209,10 @@ def compute(
         PeerError: a member failed, or runs another job.
     """
     from mpcpriv.analyses.outline import together
-    from mpcpriv.release import check, seal
+    from mpcpriv.release import check, held_apart, seal, secret
     from mpcpriv.release.result import asked
     from mpcpriv.release.rules import summed
+    from mpcpriv.release.withheld import Watch
 
     # Bound to every frame from here on: who runs another job, agreement or analysis is noticed at the first.
     session.note(
@@ -210,23 +222,36 @@ def compute(
     if admitted.alignment is not None:
         permitted(admitted, analysis)
         session.note(f"alignment {admitted.alignment.name}")
-    tables = {
-        name: held.aligned(session, admitted) if isinstance(held, Unaligned) else held
-        for name, held in own.items()
-    }
-    rows = _rows(session, admitted, tables)
+    before = {name: held for name, held in own.items() if isinstance(held, Unaligned)}
+    tables = {name: held for name, held in own.items() if not isinstance(held, Unaligned)}
+    hidden = secret(admitted.agreement, admitted.job) is not None
+    if not hidden:
+        tables |= {name: held.aligned(session, admitted) for name, held in before.items()}
+    rows = _rows(session, admitted, before if hidden else tables)
     for one in admitted.job.inputs:
         _enough(datasets[one.dataset], rows[one.dataset])
+    if admitted.job.release.epsilon is None:
+        held_apart(admitted.agreement, admitted.job, rows, _people(admitted, own), earlier, unseen)
+    if hidden:
+        check(admitted, analysis, min(rows.values()), rows)
+        return rows, seal(session, _unseen(session, admitted, analysis, before, rows))
     public = asked(admitted, analysis, rows)
     check(admitted, analysis, together(public.tables)[0].rows, rows, earlier)
+    watch = Watch(admitted, analysis, public)
     if summed(admitted, analysis):
         assert isinstance(analysis, analyses.Private)
         query = analysis.query(public)
-        query.fits(sum(rows.values()))
         total = sum(rows.values())
-        return rows, seal(session, _summed(session, admitted, analysis, public, query, tables, total))
-    assert isinstance(analysis, analyses.Computed)
-    return rows, seal(session, _computed(session, admitted, analysis, public, tables))
+        query.fits(total)
+        outputs = _summed(session, admitted, analysis, public, query, tables, total, watch)
+    else:
+        assert isinstance(analysis, analyses.Computed)
+        outputs = _computed(session, admitted, analysis, public, tables)
+        for held in tables.values() if watch else ():
+            for columns in held.batches():
+                watch.see(columns)
+    ranks = {name: admitted.parties.index(datasets[name].owner) for name in public.tables}
+    return rows, seal(session, watch.withheld(session, outputs, public, tables, ranks))
 
 
 def _computed(
@@ -237,7 +262,7 @@ def _computed(
     own: Mapping[str, Held],
 ) -> dict[str, tuple[torch.Tensor, int]]:
     """This party's shares of what the analysis computes, and their fractional bits."""
-    from mpcpriv.analyses.table import share
+    from mpcpriv.analyses.table import derived, share
     from mpcpriv.data.held import Whole
     from mpcpriv.release import noise_of_steps
 
@@ -250,7 +275,7 @@ def _computed(
     for name, outline in public.tables.items():
         held = own.get(name)
         columns = held.columns if isinstance(held, Whole) else None
-        inputs[name] = share(*_derived(analysis, outline, public.parameters, columns), owners[name])
+        inputs[name] = share(*derived(analysis, outline, public.parameters, columns), owners[name])
     noise = noise_of_steps(admitted, analysis) if isinstance(analysis, analyses.Perturbed) else None
     session.sealed = True
     outputs = analysis.run(_context(session, admitted, noise), inputs, public.parameters)
@@ -258,22 +283,49 @@ def _computed(
     return {name: (tensor.share.flatten(), tensor.bits) for name, tensor in outputs.items()}
 
 
+def _unseen(
+    session: Session,
+    admitted: AdmittedJob,
+    analysis: analyses.Analysis,
+    own: Mapping[str, Unaligned],
+    rows: Mapping[str, int],
+) -> dict[str, tuple[torch.Tensor, int]]:
+    """This party's shares of what is computed of rows in common that nobody knows."""
+    from mpcpriv.alignment.secret import bins
+    from mpcpriv.party.joining import join
+    from mpcpriv.release import settle
+    from mpcpriv.release.result import asked
+    from mpcpriv.release.unseen import least
+    from mpcpriv.release.withheld import Watch
+
+    assert isinstance(analysis, analyses.OverSecretRows)
+    fewest = min(rows.values())
+    public = asked(admitted, analysis, dict.fromkeys(rows, bins(fewest)))
+    watch = Watch(admitted, analysis, public)
+    found = join(session, admitted, analysis, public, own, fewest, watch.parts(public))
+    context = replace(_context(session, admitted), present=found.present)
+    session.sealed = True
+    outputs = analysis.run(context, found.tables, public.parameters)
+    session.sealed = False
+    shares = {name: (tensor.share.flatten(), tensor.bits) for name, tensor in outputs.items()}
+    shares = watch.withheld_unseen(session, shares, public, found.inside)
+    return settle(session, found.present, shares, least(admitted))
+
+
+def _people(admitted: AdmittedJob, own: Mapping[str, Held | Unaligned]) -> str | None:
+    """Digest of this party's keys, where nobody learns whom the data sets have in common."""
+    from mpcpriv.release import secret
+
+    if secret(admitted.agreement, admitted.job) is None:
+        return None
+    return next((one.people for one in own.values() if isinstance(one, Unaligned)), None)
+
+
 def _context(session: Session, admitted: AdmittedJob, noise: Noise | None = None) -> analyses.Context:
     from mpcpriv.engine import steps
 
     least = admitted.agreement.privacy.smallest_cell
     return analyses.Context(tuple(admitted.parties), session.rank, steps, noise, least)
-
-
-def _derived(
-    analysis: analyses.Computed, outline: Outline, parameters: Any, own: Columns | None
-) -> tuple[Outline, Columns | None]:
-    """What is shared of a table, and its values at their owner."""
-    if not isinstance(analysis, analyses.Derived):
-        return outline, own
-    features = analysis.features(outline, parameters)
-    values = None if own is None else {one.terms.name: one.values(own) for one in features}
-    return replace(outline, columns={one.terms.name: one.terms for one in features}), values
 
 
 def _summed(
@@ -284,9 +336,9 @@ def _summed(
     query: Query,
     own: Mapping[str, Held],
     rows: int,
+    watch: Watch,
 ) -> dict[str, tuple[torch.Tensor, int]]:
     """This party's share of a query: its own rows' sum, and its own noise, if any; `rows` are all owners'."""
-    import numpy as np
     import torch
 
     from mpcpriv.release import noise_for, rounding, threshold
@@ -303,6 +355,7 @@ def _summed(
         query.fits(held.rows)
         for columns in held.batches():
             total = total + query.total(columns)
+            watch.see(columns)
     share = session.given(torch.from_numpy(total))
     if noise is None and isinstance(analysis, analyses.Finished):
         return _finished(session, admitted, analysis, public, share)
@@ -357,7 +410,9 @@ def _shown(
     return suppress_groups(told, least, query.grid, table[:, 0]).share.flatten()
 
 
-def _rows(session: Session, admitted: AdmittedJob, own: Mapping[str, Held]) -> dict[str, int]:
+def _rows(
+    session: Session, admitted: AdmittedJob, own: Mapping[str, Held] | Mapping[str, Unaligned]
+) -> dict[str, int]:
     """How many rows each data set has, from its owner."""
     import torch
 

@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mpcpriv import analyses
 from mpcpriv.agreement.admit import AdmittedJob
 from mpcpriv.agreement.model import ColumnTerms, Dataset
-from mpcpriv.data.held import Held, Whole
+from mpcpriv.data.held import Columns, Held, Whole
 from mpcpriv.engine.costs import Plan
 from mpcpriv.engine.session import Session
 from mpcpriv.errors import UsageError
 from mpcpriv.party.aligning import Unaligned, enough, terms_of
 from mpcpriv.party.jobs import compute
+from mpcpriv.release import Sealed, secret
 from mpcpriv.release.noise import collusion
+from mpcpriv.release.unseen import least
+from mpcpriv.release.withheld import TOLD
+
+if TYPE_CHECKING:
+    from mpcpriv.alignment import Half
+    from mpcpriv.alignment.wire import Terms
 
 
 @dataclass(frozen=True)
@@ -56,7 +64,7 @@ def plan_job(admitted: AdmittedJob, rows: Mapping[str, int] | None = None) -> Jo
         admitted: the job.
         rows: by data set, how many rows it has; the agreement's minimum where it is left out. By alignment,
             how many rows all its data sets have in common; as many as the smallest of them where it is left
-            out, which is the most that can be.
+            out, which is the most that can be. Where nobody learns it, the cost is the same for any number.
 
     Raises:
         UsageError: a run would be refused, too: the tables do not go together, or the cohort is too small.
@@ -77,13 +85,19 @@ def plan_job(admitted: AdmittedJob, rows: Mapping[str, int] | None = None) -> Jo
         for one in admitted.job.inputs:
             if datasets[one.dataset].owner == admitted.parties[session.rank]:
                 anything = _anything(datasets[one.dataset], one.columns, common or counts[one.dataset])
-                mine[one.dataset] = _Assumed(counts, anything) if common else anything
+                if common:
+                    whole = _anything(datasets[one.dataset], one.columns, counts[one.dataset])
+                    mine[one.dataset] = _Assumed(counts, whole, anything)
+                else:
+                    mine[one.dataset] = anything
         _, sealed = compute(session, admitted, analysis, mine)
-        sizes.append(len(sealed.content))
+        shares.append(sealed)
 
-    sizes: list[int] = []
+    shares: list[Sealed] = []
     cost = dataclasses.replace(plan(party, len(admitted.parties)), parties=tuple(admitted.parties))
-    return JobPlan(cost, sizes[0], admitted.recipients, tuple(_learns(admitted, analysis)))
+    watched = any(one.name == TOLD for one in shares[0].layout)
+    learns = tuple(_learns(admitted, analysis, watched))
+    return JobPlan(cost, len(shares[0].content), admitted.recipients, learns)
 
 
 def _counts(admitted: AdmittedJob, rows: Mapping[str, int]) -> tuple[dict[str, int], int | None]:
@@ -109,28 +123,48 @@ class _Assumed:
     """A table of a plan before its alignment, of which nothing but its cost is known."""
 
     digests: Mapping[str, tuple[str, bytes]] = {}
+    people = None
 
-    def __init__(self, counts: Mapping[str, int], common: Whole) -> None:
-        self._counts, self._common = counts, common
+    def __init__(self, counts: Mapping[str, int], whole: Whole, common: Whole) -> None:
+        self._counts, self._whole, self._common = counts, whole, common
 
     @property
     def rows(self) -> int:
-        """How many there will be."""
-        return self._common.rows
+        """See `Unaligned`."""
+        return self._whole.rows
+
+    @property
+    def columns(self) -> Columns:
+        """See `Unaligned`."""
+        return self._whole.columns
 
     def aligned(self, session: Session, admitted: AdmittedJob) -> Whole:
         """See `Unaligned`."""
+        self._spend(session, admitted, terms_of(admitted))
+        enough(admitted, self._common.rows)
+        return self._common
+
+    def halved(
+        self, session: Session, admitted: AdmittedJob, columns: np.ndarray, widths: Sequence[int]
+    ) -> Half:
+        """See `Unaligned`."""
+        from mpcpriv.alignment import Half
+        from mpcpriv.alignment.secret import bins
+
+        del columns
+        self._spend(session, admitted, dataclasses.replace(terms_of(admitted), columns=tuple(widths)))
+        size = bins(min(self._counts.values()))
+        return Half(np.zeros(size, np.int64), np.zeros((size, sum(widths)), np.int64))
+
+    def _spend(self, session: Session, admitted: AdmittedJob, terms: Terms) -> None:
         from mpcpriv.alignment import costs
 
-        terms = terms_of(admitted)
         owners = {one.name: one.owner for one in admitted.agreement.datasets}
         counts = {owners[name]: count for name, count in self._counts.items()}
-        sent = costs.sent(terms, counts, self.rows, admitted.parties[session.rank])
+        sent = costs.sent(terms, counts, self._common.rows, admitted.parties[session.rank])
         for party, size in sent.items():
             session.cost.sent_to[admitted.parties.index(party)] += size
         session.cost.rounds += costs.rounds(len(terms.parties))
-        enough(admitted, self.rows)
-        return self._common
 
 
 def _anything(dataset: Dataset, columns: list[str], rows: int) -> Whole:
@@ -143,17 +177,21 @@ def _least(column: ColumnTerms) -> float:
     return column.low if column.type in ("number", "integer") and column.low is not None else 0.0
 
 
-def _learns(admitted: AdmittedJob, analysis: analyses.Analysis) -> list[tuple[str, str]]:
+def _learns(admitted: AdmittedJob, analysis: analyses.Analysis, watched: bool) -> list[tuple[str, str]]:
     parties, recipients = admitted.parties, admitted.recipients
     names = [one.dataset for one in admitted.job.inputs]
     result = "; ".join(f"{name}, {what}" for name, what in analysis.outputs(admitted.job).items())
-    together = " in common" if admitted.alignment else ""
+    if watched:
+        cell = admitted.agreement.privacy.smallest_cell
+        result += f"; if that would tell a count of fewer than {cell} rows, nothing but that it would"
+    hidden = secret(admitted.agreement, admitted.job) is not None
+    together = " in common" if admitted.alignment and not hidden else ""
     found = [
         (
             "everybody who takes part",
             (
                 f"this job and its parameters, how many rows {_and(names)} {_have(names)}{together}, and how "
-                "long it takes"
+                f"long it takes{_whether(admitted) if hidden else ''}"
             ),
         ),
         *_aligned(admitted),
@@ -182,6 +220,16 @@ def _aligned(admitted: AdmittedJob) -> list[tuple[str, str]]:
     if admitted.alignment is None:
         return []
     owners = terms_of(admitted).parties
+    if secret(admitted.agreement, admitted.job):
+        return [
+            (
+                f"each of {_and(admitted.parties)}",
+                (
+                    f"by alignment {admitted.alignment.name} of whom {_and(owners)} both have nothing: no "
+                    "identifier, not which rows are in common, and but for the result not how many"
+                ),
+            )
+        ]
     others = "the other has" if len(owners) == 2 else "all the others have"
     found = [
         (
@@ -204,6 +252,10 @@ def _aligned(admitted: AdmittedJob) -> list[tuple[str, str]]:
             (_and(without), "no identifier, in whatever form, and not whom the owners have in common")
         )
     return found
+
+
+def _whether(admitted: AdmittedJob) -> str:
+    return f", and whether {least(admitted)} rows or more are in common: with fewer the job fails"
 
 
 def _how(admitted: AdmittedJob) -> str:

@@ -86,6 +86,7 @@ class Commitment(Document):
         transcript: of what was done; the same at all.
         share: digest of this party's share, salt and all.
         inputs: digest of what it put in, with a salt that stays with it.
+        people: where nobody learns whom the data sets have in common, that of its keys, with the same salt.
     """
 
     kind: Literal["commitment"] = "commitment"
@@ -94,6 +95,7 @@ class Commitment(Document):
     transcript: Digest
     share: Digest
     inputs: Digest
+    people: Digest | None = None
 
 
 class Share(Document):

@@ -50,7 +50,7 @@ from mpcpriv.party.running import Run
 from mpcpriv.party.standing import Standing, standing
 from mpcpriv.party.state import State, StoredJob
 from mpcpriv.privacy.ledger import NotReserved
-from mpcpriv.release import Cohort, apart, charges, cohorts
+from mpcpriv.release import Cohort, Unseen, apart, charges, cohorts, held_apart, secret
 from mpcpriv.transport.base import Limits
 
 RESTARTED: Final = "the daemon was restarted"
@@ -311,7 +311,7 @@ class Scheduler:
             job.stored.seen,
             self._agreements.newest(job.held.signed.agreement.id),
             self._releases(job.stored, job.held),
-            self._unnoised(job.stored, job.held),
+            *self._unnoised(job.stored, job.held),
         )
 
     def _follow(self, job: Standing, run: Run) -> None:
@@ -352,10 +352,12 @@ class Scheduler:
             try:
                 if job.job.release.epsilon is None:
                     # Once more: of two jobs that ran at the same time, neither knew of the other's.
-                    least = job.held.signed.agreement.privacy.minimum_cohort
-                    earlier = self._unnoised(stored, job.held)
-                    for cohort in cohorts(job.held.signed.agreement, job.job, run.report.rows):
-                        apart(least, cohort, earlier)
+                    agreement, report = job.held.signed.agreement, run.report
+                    earlier, unseen = self._unnoised(stored, job.held)
+                    held_apart(agreement, job.job, report.rows, report.people, earlier, unseen)
+                    known = [] if secret(agreement, job.job) else cohorts(agreement, job.job, report.rows)
+                    for cohort in known:
+                        apart(agreement.privacy.minimum_cohort, cohort, earlier)
                 self._desk.commit(stored, run.report)
             except (NotReserved, UsageError) as error:
                 self._desk.fail(stored, str(error))
@@ -377,21 +379,28 @@ class Scheduler:
                     counts[one.dataset] = counts.get(one.dataset, 0) + 1
         return counts
 
-    def _unnoised(self, asking: StoredJob, held: Held) -> list[Cohort]:
-        """The cohorts of each release without noise under this agreement, in any version.
+    def _unnoised(self, asking: StoredJob, held: Held) -> tuple[list[Cohort], list[Unseen]]:
+        """The cohorts of each release without noise under this agreement, in any version; and those unseen.
 
         Those that this member has committed to: it counted them itself, and without its share there is none.
         """
         found: list[Cohort] = []
+        unseen: list[Unseen] = []
         for stored in self._state.jobs():
             other = self._agreements.get(stored.agreement)
             if stored.digest == asking.digest or other.signed.agreement.id != held.signed.agreement.id:
                 continue
             job = self._standing(stored)
             own = job.commitments.get(job.me)
-            if job.job.release.epsilon is None and own is not None:
+            if job.job.release.epsilon is not None or own is None:
+                continue
+            terms = secret(other.signed.agreement, job.job)
+            if terms is None:
                 found += cohorts(other.signed.agreement, job.job, own.rows)
-        return found
+            else:
+                salt = self._state.salt(stored.digest)
+                unseen.append(Unseen(terms.digest(), own.rows, salt, own.people))
+        return found, unseen
 
     def _standing(self, stored: StoredJob) -> Standing:
         return standing(stored, self._agreements.get(stored.agreement), self._state, self._party.name)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
 import rfc8785
 
 from mpcpriv.agreement.admit import AdmittedJob
+from mpcpriv.alignment.secret import bins
 from mpcpriv.analyses.analysis import (
     Analysis,
     Answer,
@@ -30,6 +31,8 @@ from mpcpriv.release.noise import collusion, noise_for, noise_of_steps, threshol
 from mpcpriv.release.price import composition
 from mpcpriv.release.rules import check, rounding, summed
 from mpcpriv.release.share import Layout, combine
+from mpcpriv.release.unseen import COMMON, common, secret
+from mpcpriv.release.withheld import TOLD, Watch
 
 QUERY: Final = "query"
 """What the sums of a query are called."""
@@ -103,17 +106,29 @@ def read_result(
     Args:
         admitted: the job.
         analysis: that it names.
-        rows: by data set.
+        rows: by data set, how many take part; of all rows, where nobody knew which do.
         layout: what the shares hold.
         contents: the shares, by rank.
 
     Raises:
-        UsageError: the shares are not such, or the analysis cannot read them.
+        UsageError: the shares are not such, or of too few rows, or the analysis cannot read them, or the
+            result was withheld.
     """
-    public = asked(admitted, analysis, rows)
+    opened, salt = combine(layout, contents)
+    count = None
+    if secret(admitted.agreement, admitted.job):
+        count = bins(min(rows.values()))
+        rows = dict.fromkeys(rows, common(admitted, layout, opened))
+        layout = [one for one in layout if one.name != COMMON]
+    public = replace(asked(admitted, analysis, rows), count=count)
     cohort = together(public.tables)[0].rows
     check(admitted, analysis, cohort, rows)
-    opened, salt = combine(layout, contents)
+    watch = Watch(admitted, analysis, public)
+    if watch:
+        (*layout, last) = layout
+        if (last.name, last.size, last.bits) != (TOLD, 1, 0):
+            raise UsageError(f"analysis {admitted.job.analysis}: whether it was withheld was not opened")
+        watch.told(opened)
     statement = _statement(admitted, cohort, rows)
     if summed(admitted, analysis) and (public.noised or not isinstance(analysis, Finished)):
         assert isinstance(analysis, Private)

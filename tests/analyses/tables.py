@@ -11,6 +11,9 @@ from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
 
 from tests.analyses.answers import column
 
+OPEN: Mapping[str, Any] = {"unnoised": True, "minimum_cohort": 2, "smallest_cell": 1}
+"""For tables with small cells, as those of yes-or-nos that exclude each other are."""
+
 Loaded = tuple[dict[str, np.ndarray], list[dict[str, Any]]]
 
 

@@ -11,6 +11,7 @@ import pytest
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
 
 from tests.analyses.answers import column, plain, split_by_columns, split_by_rows
+from tests.analyses.tables import OPEN
 
 SPLITS = pytest.mark.parametrize("split", [split_by_rows, split_by_columns])
 TABLES = pytest.mark.parametrize("load", [load_breast_cancer, load_diabetes, load_wine])
@@ -40,7 +41,7 @@ def test_categories_and_constants(tmp_path: Path) -> None:
         {"name": "colour", "type": "category", "categories": ["red", "green", "blue"]},
         {"name": "one", "type": "number", "low": 0.0, "high": 2.0},
     ]
-    found = split_by_rows(tmp_path, "covariance", frame, terms, cuts=[2, 4])
+    found = split_by_rows(tmp_path, "covariance", frame, terms, cuts=[2, 4], privacy=OPEN)
     assert found["columns"] == ["colour[green]", "colour[blue]", "one"]
     assert found["mean"] == pytest.approx([3 / 6, 1 / 6, 1])
     assert found["correlation"][2::3] == [0, 0, 0]

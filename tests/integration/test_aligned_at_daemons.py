@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from mpcpriv import analyses
 from mpcpriv.party import wire
 from mpcpriv.v1 import control_pb2 as pb
 from tests.integration.daemons import MEMBERS, OWNERS, Site, Sites, daemons
@@ -106,4 +107,57 @@ def test_three_daemons_align(tmp_path: Path) -> None:
         for site in sites.values():
             files = [path for path in site.folder.rglob("*") if path.suffix in (".log", ".jsonl")]
             assert not any("Person-" in path.read_text() or "nobody" in path.read_text() for path in files)
+        sites.audits_verify()
+
+
+def test_two_daemons_join_what_nobody_learns(tmp_path: Path) -> None:
+    number = {"type": "number", "low": 0.0, "high": 100.0}
+    two = ("alice", "bob")
+    with daemons(tmp_path) as sites:
+        content = sites.content(MEMBERS, "study")
+        columns = [{"name": "id", "type": "identifier"}]
+        (analysis,) = content["analyses"]
+        keys = {"alice": ["digits"], "bob": ["digits", "no-leading-zeros"]}
+        terms = {
+            "name": "people",
+            "mode": "secret",
+            "minimum_rows": 15,
+            "keys": {f"{o}-patients": [{"column": "id", "rules": keys[o]}] for o in two},
+        }
+        sites.agree(
+            datasets=[
+                {**one, "columns": [{"name": f"x-{one['owner']}", **number}, *columns]}
+                for one in content["datasets"]
+            ],
+            analyses=[
+                {
+                    **analysis,
+                    "name": "covariance",
+                    "code": analyses.digest("covariance"),
+                    "inputs": {f"{o}-patients": [f"x-{o}"] for o in two},
+                }
+            ],
+            alignments=[terms],
+        )
+        for owner in two:
+            write(sites[owner], TABLES[owner])
+        inputs = [{"dataset": f"{o}-patients", "columns": [f"x-{o}"]} for o in two]
+
+        def ask() -> str:
+            return sites.submit("alice", analysis="covariance", inputs=inputs, alignment="people")
+
+        job = ask()
+        for site in sites.values():
+            assert site.settled(job).state == pb.FINISHED, site.log() + own(site)
+        result: Any = json.loads(sites["alice"].client(wire.FETCH, pb.JobName(job=job)).result)["result"]
+        assert result["rows"] == 20  # 10 to 29
+        assert result["mean"] == pytest.approx([19.5, 20.5], abs=1e-3)
+
+        # Again, in another order; then somebody is another, of whom nobody knows whether he is in common.
+        write(sites["bob"], TABLES["bob"][::-1])
+        again = ask()
+        assert all(site.settled(again).state == pb.FINISHED for site in sites.values())
+        write(sites["bob"], [*TABLES["bob"][:-1], 99])
+        assert any("UsageError" in why for why in failures(sites, ask()).values())
+        assert "since its first result without noise a table was changed" in own(sites["bob"])
         sites.audits_verify()

@@ -108,7 +108,14 @@ BROKEN: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
         keys(alice=[{"column": "name", "rules": ["soundex"]}, NAME[1]]),
         "'soundex': input should",
     ),
-    "an unknown mode": (changed(mode="some"), "alignments[0].mode: 'some': input should be 'all'"),
+    "an unknown mode": (
+        changed(mode="some"),
+        "alignments[0].mode: 'some': input should be 'all' or 'secret'",
+    ),
+    "three that nobody knows": (
+        changed(mode="secret", keys={**TWO, "carol-patients": NAME}),
+        'alignment people: mode = "secret" is of two data sets; there are 3 keys',
+    ),
     "without a mode": (lambda c: c["alignments"][0].pop("mode"), "alignments[0].mode: missing"),
     "an identifier in an analysis": (
         lambda c: c["analyses"][0]["inputs"]["alice-patients"].append("name"),
@@ -191,6 +198,13 @@ def test_show_says_whose_rows_are_put_together_and_who_learns_it() -> None:
     (said,) = [one for one in promises(AGREEMENT) if "alignment people" in one]
     assert "each of alice, bob learns which of its own rows" in said
     assert "With less than 50 rows in common nothing" in said
+    secret = Agreement.model_validate(
+        {**content(), "alignments": [{**content()["alignments"][0], "mode": "secret"}]}
+    )
+    (said,) = [one for one in promises(secret) if "alignment people" in one]
+    assert "nobody learns whose rows alice and bob have in common" in said
+    assert "recipients of a result of how many rows it is" in said
+    assert "With less than 50 rows in common nothing is opened" in said
 
 
 def test_an_identifier_has_no_place_in_the_ring() -> None:

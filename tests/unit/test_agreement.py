@@ -491,7 +491,7 @@ def valid_agreements(draw: st.DrawFn) -> Agreement:
         {
             "name": f"z{draw(names)}-{'z' * 20}",
             "keys": {name: [{"column": "\x7f who", "rules": draw(rules)}] for name in owned.values()},
-            "mode": "all",
+            "mode": draw(st.sampled_from(["all", "secret"])) if len(owned) == 2 else "all",
             "minimum_rows": draw(st.integers(1, 2**31)),
         }
     ]

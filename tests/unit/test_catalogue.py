@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Annotated, Literal
 
 import pytest
@@ -61,6 +63,17 @@ def test_each_analysis_is_taught(name: str) -> None:
         (described,) = [one for one in catalogue.parameters(analysis.parameters) if one.name == parameter]
         assert described.text, f"{name}: the docstring of its parameters says nothing of {parameter}"
         assert f"{parameter}: {described.kind}" in told
+
+
+def test_what_can_be_of_rows_that_nobody_knows_is_what_the_page_of_alignments_lists() -> None:
+    """And each of them says so."""
+    page = (Path(__file__).parents[2] / "docs/alignment.md").read_text()
+    listed = page.partition("which nobody knows: ")[2].partition("Others are refused")[0]
+    able = {name for name in analyses.installed() if isinstance(analyses.find(name), analyses.OverSecretRows)}
+    assert set(re.findall(r"\[([a-z-]+)\]", listed)) == able
+    for name in ("covariance", "k-means"):
+        said = CliRunner().invoke(commands, ["analyses", name]).output
+        assert ('mode = "secret"' in said) == (name in able)
 
 
 def test_whether_there_is_noise() -> None:

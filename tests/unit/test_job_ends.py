@@ -17,7 +17,7 @@ from mpcpriv.party.held import Held
 from mpcpriv.party.jobs import RunReport
 from mpcpriv.party.records import AuditHead, Commitment, Countersigned, Decision, Outcome, Ready
 from mpcpriv.party.state import StoredJob
-from mpcpriv.release import Layout
+from mpcpriv.release import Cohort, Layout
 from tests.unit.agreements import content
 from tests.unit.desks import ME, Office, office
 
@@ -164,13 +164,14 @@ def test_a_release_that_may_have_been_made_counts_whatever_came_of_the_job(place
 # -- what was released before, and what was set aside
 
 
-def report(rows: int) -> RunReport:
+def report(rows: int, people: str | None = None) -> RunReport:
     layout = (Layout(name="sums", size=1, bits=0),)
-    return RunReport({"alice-patients": rows}, layout, b"a share", "1" * 64, "2" * 64, "3" * 64, 1, 0, 0, 0.0)
+    counts = {"alice-patients": rows}
+    return RunReport(counts, layout, b"a share", "1" * 64, "2" * 64, "3" * 64, 1, 0, 0, 0.0, people)
 
 
-def concluded(place: Office, job: StoredJob, rows: int) -> None:
-    run: Any = SimpleNamespace(succeeded=True, report=report(rows))
+def concluded(place: Office, job: StoredJob, rows: int, people: str | None = None) -> None:
+    run: Any = SimpleNamespace(succeeded=True, report=report(rows, people))
     place.scheduler._conclude(place.scheduler._standing(job), run)
 
 
@@ -198,9 +199,49 @@ def test_how_many_rows_were_released_is_what_this_member_counted(place: Office) 
         inputs="3" * 64,
     )
     tell(place, study, job, false, "carol")
-    assert place.scheduler._unnoised(other, study) == []
+    assert place.scheduler._unnoised(other, study) == ([], [])
     concluded(place, job, 200)
-    assert place.scheduler._unnoised(other, study) == [{"alice-patients": 200}]
+    assert place.scheduler._unnoised(other, study) == ([Cohort({"alice-patients": 200})], [])
+
+
+def test_of_rows_that_nobody_knows_a_second_result_is_of_the_same_people(place: Office) -> None:
+    terms = content()
+    for one in terms["datasets"]:
+        one["columns"].append({"name": "who", "type": "identifier"})
+    names = ("alice-patients", "bob-patients")
+    keys = {name: [{"column": "who"}] for name in names}
+    study = place.agree(
+        datasets=terms["datasets"], alignments=[{"name": "people", "keys": keys, "mode": "secret"}]
+    )
+    same, other = "a" * 64, "b" * 64
+    inputs = [{"dataset": names[0], "columns": ["age"]}, {"dataset": names[1], "columns": ["radius"]}]
+    expires = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=1)
+
+    def job(alignment: str | None = "people") -> StoredJob:
+        created = expires - timedelta(hours=1)
+        given = {"inputs": inputs, "created": created, "expires": expires}
+        found = place.proposed("bob", study, alignment=alignment, **given)
+        tell(place, study, found, ACCEPT, *OTHERS)
+        place.desk.decide(found, accept=True)
+        return found
+
+    first, jobs = job(), [job() for _ in range(4)]
+    concluded(place, first, 200, same)
+    (said,) = place.said(first.digest, Commitment)
+    assert said.people is not None
+    assert same not in str(said)
+    assert place.scheduler._unnoised(jobs[0], study)[0] == []
+    for one, rows, people in zip(jobs, (200, 200, 201), (same, other, same), strict=False):
+        concluded(place, one, rows, people)
+    assert [bool(place.said(one.digest, Commitment)) for one in jobs[:3]] == [True, False, False]
+    assert "since its first result without noise" in place.said(jobs[1].digest, Outcome)[0].reason
+    # Others' rows are known, by their number: nothing says how far those are from rows that nobody knows.
+    known = job(None)
+    concluded(place, known, 200)
+    assert "is not known" in place.said(known.digest, Outcome)[0].reason
+    place.state.forget(first.digest)
+    concluded(place, jobs[3], 200, same)
+    assert "what tells is deleted" in place.said(jobs[3].digest, Outcome)[0].reason
 
 
 def test_what_a_steward_approves_too_late_sets_nothing_aside(place: Office) -> None:

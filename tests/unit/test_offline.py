@@ -170,3 +170,35 @@ def test_nothing_is_planned_outside_the_agreement(tmp_path: Path, signed: Path) 
     result = run("plan", job(tmp_path, purpose="profit"), "--agreement", signed)
     assert isinstance(result.exception, UsageError)
     assert "purpose: profit" in str(result.exception)
+
+
+def test_an_analysis_that_needs_to_know_the_rows_in_common_is_refused_by_check(
+    tmp_path: Path, terms: Agreement
+) -> None:
+    whole = terms.model_dump()
+    names = ["alice-patients", "bob-patients"]
+    for one in whole["datasets"]:
+        one["columns"].append({"name": "who", "type": "identifier"})
+    keys = {name: [{"column": "who"}] for name in names}
+    whole["alignments"] = [{"name": "people", "keys": keys, "mode": "secret"}]
+    regression, mean = whole["analyses"]
+    whole["analyses"] = [regression, {**regression, "name": "count-and-mean", "parameters": {}}]
+    whole["analyses"][1]["code"] = analyses.digest("count-and-mean")
+    del mean
+    signed = tmp_path / "study.agreement.json"
+    signed.write_bytes(sign_all(Agreement.model_validate(whole)).to_bytes())
+    said = tmp_path / "job.toml"
+    for analysis, parameters, expected in (
+        ("logistic-regression", '{ target = "malignant" }', "within breast-cancer"),
+        ("count-and-mean", "{}", "nobody learns which rows take part, and it needs to know"),
+    ):
+        said.write_text(
+            f'agreement = "breast-cancer"\nversion = 3\nanalysis = "{analysis}"\npurpose = "research"\n'
+            f'submitter = "alice"\nalignment = "people"\nparameters = {parameters}\n'
+            'release = { recipients = ["alice"] }\ninputs = [\n'
+            '    { dataset = "alice-patients", columns = ["age"] },\n'
+            '    { dataset = "bob-patients", columns = ["malignant"] },\n]\n'
+        )
+        result = run("check", said, "--agreement", signed)
+        assert expected in result.output, result.output
+        assert result.exit_code == (0 if analysis == "logistic-regression" else 1)
