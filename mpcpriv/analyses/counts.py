@@ -53,18 +53,19 @@ class Counts:
     digits, however large c is.
     """
 
-    def __init__(self, y: Vector, per: Vector, over: Vector | None) -> None:
+    def __init__(self, y: Vector, per: Vector, mean: Vector, over: Vector | None) -> None:
         """A model of y (n,), whose mean is 1.
 
         Args:
             y: the target as it was shared, from 0, times `per`.
-            per: one over its mean: a scalar.
+            per: one over its mean: a scalar, in units of `unit_of`.
+            mean: `DIGITS` times just what y was divided by: a scalar, in the units of the data.
             over: c, a scalar; None for 0.
 
         Raises:
             UsageError: there are too many rows.
         """
-        self.y, self.per, self.over = y, per, over
+        self.y, self.per, self.mean, self.over = y, per, mean, over
         self.highest = min(_HIGHEST, math.log(_ROOM / len(y)))
         if self.highest < 3:
             raise UsageError(f"{len(y)} rows are too many for a model of counts; take a part of them")
@@ -99,14 +100,11 @@ class Counts:
         del point, weights, degrees
         return 1.0 if self.over is None else self.over + 1
 
-    def moment(self, fit: Fit, mean: Vector) -> Vector:
+    def moment(self, fit: Fit) -> Vector:
         """c by the method of moments, from the residuals of Poisson's model: its mean is that of the data.
 
         (sum (y - m)^2 - sum y) / sum m^2: weighted least squares of the auxiliary regression of Cameron and
         Trivedi (Journal of Econometrics 46, 1990); here of counts that are divided by their mean.
-
-        Args:
-            mean: of the counts.
 
         Returns:
             a scalar, 0 where there is less variance than Poisson's.
@@ -114,7 +112,7 @@ class Counts:
         # Sums over rows, divided by their number: no square leaves the ring.
         part = 2.0 ** -round(math.log2(len(self.y)) / 2)
         residual, level = fit.point.slope * part, fit.point.information * part
-        excess: Any = residual.matmul(residual) * mean - self.y.sum() * part**2
+        excess: Any = residual.matmul(residual) * (self.mean * (1 / DIGITS)) - self.y.sum() * part**2
         return (excess / level.matmul(level)).relu()
 
     def divisor(self, mean: Any) -> Any:
@@ -154,7 +152,7 @@ class OfCounts(GeneralisedLinear):
 
     @staticmethod
     def counts(rows: Rows) -> tuple[Vector, Vector, Vector]:
-        """The counts divided by their mean, one over it, and `DIGITS` times it, in units of `unit_of`."""
+        """What `Counts` is made of: y, one over its mean, and the mean."""
         column = rows.target[""]
         shared, part = whole_of(column), column.scale.unit / unit_of(column.scale)
         if part < 1:
@@ -162,7 +160,8 @@ class OfCounts(GeneralisedLinear):
         per = shared.mean().reciprocal()
         fine: Any = shared.sum() * (DIGITS / rows.count)
         # The mean is what counts were divided by, to more digits: what one over it misses is taken back.
-        return free(shared * per), per, fine - fine * (fine * per - DIGITS) * (1 / DIGITS)
+        mean = fine - fine * (fine * per - DIGITS) * (1 / DIGITS)
+        return free(shared * per), per, mean * unit_of(column.scale)
 
     def besides(self, model: Counts, fit: Fit, rows: Rows) -> Mapping[str, Vector]:
         """See `GeneralisedLinear.besides`."""

@@ -142,9 +142,9 @@ class GeneralisedLinear(ABC):
     def model(self, rows: Rows, parameters: Any) -> Any:
         """The `Model` of these rows."""
 
-    def refined(self, model: Any, fit: Fit, rows: Rows) -> Model | None:
+    def refined(self, model: Any, fit: Fit) -> Model | None:
         """Another model, that is fitted where this one was; None where it was the last."""
-        del model, fit, rows
+        del model, fit
         return None
 
     def middle(self, model: Any) -> Vector:
@@ -230,7 +230,7 @@ class GeneralisedLinear(ABC):
             fit = newton.minimise(
                 z, variance, model, around, rows.weights, penalty, parameters.steps, ctx.steps
             )
-            better = self.refined(model, fit, rows)
+            better = self.refined(model, fit)
             if better is None:
                 break
             model = better

@@ -102,15 +102,14 @@ parameters = { target = "visits", alpha = 0.8 }
     def model(self, rows: Rows, parameters: Any) -> Counts:
         """See `GeneralisedLinear.model`: of Poisson's, where alpha is estimated."""
         y, per, mean = self.counts(rows)
-        alpha, unit = parameters.alpha, unit_of(rows.target[""].scale) / DIGITS
-        return Counts(y, per, None if alpha is None else mean * (alpha * unit))
+        alpha = parameters.alpha
+        return Counts(y, per, mean, None if alpha is None else mean * (alpha / DIGITS))
 
-    def refined(self, model: Counts, fit: Any, rows: Rows) -> Counts | None:
+    def refined(self, model: Counts, fit: Any) -> Counts | None:
         """See `GeneralisedLinear.refined`."""
         if model.over is not None:
             return None
-        mean: Any = self.counts(rows)[2] * (unit_of(rows.target[""].scale) / DIGITS)
-        return Counts(model.y, model.per, model.moment(fit, mean))
+        return Counts(model.y, model.per, model.mean, model.moment(fit))
 
     def besides(self, model: Counts, fit: Any, rows: Rows) -> Mapping[str, Any]:
         """See `GeneralisedLinear.besides`."""

@@ -71,19 +71,16 @@ parameters = { target = "visits", exposure = "years" }
     def model(self, rows: Rows, parameters: Any) -> Counts:
         """See `GeneralisedLinear.model`."""
         del parameters
-        y, per, _ = self.counts(rows)
-        return Counts(y, per, None)
+        return Counts(*self.counts(rows), None)
 
     def besides(self, model: Counts, fit: Any, rows: Rows) -> Mapping[str, Any]:
         """See `GeneralisedLinear.besides`."""
-        mean: Any = self.counts(rows)[2] * (unit_of(rows.target[""].scale) / DIGITS)
         part = DIGITS / rows.count
         return {
             **super().besides(model, fit, rows),
-            "deviance": rows.weighted(_above(model, fit, natural(rows.target[_LOG]), mean)).sum()
-            / rows.count,
+            "deviance": rows.weighted(_above(model, fit, natural(rows.target[_LOG]))).sum() / rows.count,
             "saturated": rows.weighted(natural(rows.target[_BEST])).sum() * part,
-            "overdispersion": model.moment(fit, mean) * model.per * (1 / unit_of(rows.target[""].scale)),
+            "overdispersion": model.moment(fit) * model.per * (1 / unit_of(rows.target[""].scale)),
         }
 
     def fitted(self, found: Found, parameters: Any) -> Mapping[str, Plain]:
@@ -108,7 +105,7 @@ parameters = { target = "visits", exposure = "years" }
         }
 
 
-def _above(model: Counts, fit: Fit, log: Any, mean: Any) -> Any:
+def _above(model: Counts, fit: Fit, log: Any) -> Any:
     """y ln(y / m) - y + m, (n,), times `DIGITS`: half a row's deviance.
 
     With e = 1 - y / m it is e^2 m times a function of e, which takes its place where e is small: where counts
@@ -116,7 +113,6 @@ def _above(model: Counts, fit: Fit, log: Any, mean: Any) -> Any:
 
     Args:
         log: (n,), of the counts as they are.
-        mean: of them, a scalar.
     """
     import torch
 
@@ -126,7 +122,9 @@ def _above(model: Counts, fit: Fit, log: Any, mean: Any) -> Any:
     fine = slope * math.sqrt(DIGITS)
     near = fine * fine * damped * quintic(rest, _SERIES)
     # One logarithm's rounding would be in all rows alike: these are of many multiples, and not divided yet.
-    level = torch.log(mean * torch.from_numpy(_MULTIPLES)).sum() - float(np.log(_MULTIPLES).sum())
+    level = torch.log(model.mean * torch.from_numpy(_MULTIPLES)).sum() - float(
+        np.log(_MULTIPLES * DIGITS).sum()
+    )
     far = (model.y * (log - fit.predictor) - model.y * level * (1 / len(_MULTIPLES)) + slope) * DIGITS
     return near + (rest * rest).gt(_FEW**2) * (free(far) - free(near))
 
