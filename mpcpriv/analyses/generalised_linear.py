@@ -42,8 +42,8 @@ LIMITS: Final = (
     "Agreed bounds should be no wider than twenty times the spread of a column, or digits are lost; columns "
     "of which one nearly follows from others are refused. `converged` is 0 where the last step could still "
     "move a coefficient by 0.02 standard errors, where a predictor left the range in which it is "
-    "computed, or where a column varies by less than fixed point can tell (a yes-or-no that is rarer than "
-    "in 2^-17 of the rows): run it again with more steps, or look at the columns. There is no differential "
+    "computed, or where a column varies by less than fixed point can tell (a yes-or-no rarer than "
+    "one in 20,000 rows): run it again with more steps, or look at the columns. There is no differential "
     "privacy: how much one row can change the coefficients has no bound."
 )
 

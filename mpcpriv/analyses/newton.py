@@ -63,8 +63,9 @@ def parts_of(rows: int) -> float:
     return float(2.0 ** min(max(25 - math.ceil(math.log2(rows)), 0), 8))
 
 
-_LEAST: Final = 2.0**-16
-"""Variance that fixed point holds: that of a yes-or-no in one of 2^16 rows."""
+_LEAST: Final = 3 * 2.0**-16
+"""Variance that fixed point holds, where rounding makes up to two units of none: that of a yes-or-no in one
+of 20,000 rows."""
 
 _LOST: Final = 0.01
 """What part of a variance may be lost to rounding: it is much less where columns are not nearly collinear."""
