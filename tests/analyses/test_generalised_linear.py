@@ -199,6 +199,27 @@ def test_as_statsmodels_has_them(tmp_path: Path, name: str, split: Callable[...,
         assert found["dispersion"] == pytest.approx(expected.scale, rel=1e-3)
 
 
+@pytest.mark.parametrize(("alpha", "mean", "error"), [(None, 20_000.0, 6e-3), (1.0, 5000.0, 1e-3)])
+def test_large_counts_keep_their_digits(
+    tmp_path: Path, alpha: float | None, mean: float, error: float
+) -> None:
+    """A deviance of 1 is the difference of numbers of 20,000; the other's weights were below 2^-12."""
+    rng = np.random.default_rng(5)
+    x = rng.normal(size=300).clip(-3, 3)
+    true = mean * np.exp(0.5 * x)
+    y = rng.poisson(true) if alpha is None else rng.negative_binomial(1 / alpha, 1 / (1 + alpha * true))
+    table = pd.DataFrame({"x": x, "y": y.astype(float)})
+    kinds = {"y": {"kind": "integer", "low": 0.0, "high": float(y.max())}}
+    if alpha is None:
+        one = Case("poisson-regression", POISSON, table, "y", ["x"], kinds)
+    else:
+        family = sm.families.NegativeBinomial(alpha=alpha)
+        one = Case("negative-binomial-regression", family, table, "y", ["x"], kinds, {"alpha": alpha})
+    found, expected = split_by_rows(tmp_path, *one.job()), one.reference()
+    agrees(found, expected, ["x"], 5e-3 if alpha is None else 1e-3)
+    assert found["deviance"] == pytest.approx(expected.deviance, rel=error)
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_in_plain_it_is_the_same(name: str) -> None:
     one = CASES[name]
