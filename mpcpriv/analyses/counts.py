@@ -24,6 +24,7 @@ from mpcpriv.analyses.generalised_linear import (
     whole_of,
 )
 from mpcpriv.analyses.newton import Fit, Point, Vector, exponential, free
+from mpcpriv.analyses.told import Cells, singles
 from mpcpriv.data.scale import Scale
 from mpcpriv.errors import UsageError
 
@@ -162,6 +163,11 @@ class OfCounts(GeneralisedLinear):
         # The mean is what counts were divided by, to more digits: what one over it misses is taken back.
         mean = fine - fine * (fine * per - DIGITS) * (1 / DIGITS)
         return free(shared * per), per, mean * unit_of(column.scale)
+
+    def cells(self, columns: Mapping[str, ColumnTerms], parameters: Any) -> Sequence[Cells]:
+        """See `TellsCells.cells`: sums over counts, of logarithms too, tell those that have few values."""
+        target = [column for name, column in columns.items() if name == parameters.target]
+        return [*super().cells(columns, parameters), *singles(target, 5)]
 
     def besides(self, model: Counts, fit: Fit, rows: Rows) -> Mapping[str, Vector]:
         """See `GeneralisedLinear.besides`."""

@@ -204,9 +204,9 @@ parameters = { time = "week", event = "arrest" }
         return [*found, *regressors(_others(table.columns, parameters))]
 
     def cells(self, columns: Mapping[str, ColumnTerms], parameters: Parameters) -> Sequence[Cells]:
-        """See `TellsCells.cells`: of what explains, and of it among those with the event."""
+        """See `TellsCells.cells`: of what explains, and of it with the event and without."""
         others = list(_others(columns, parameters).values())
-        happened = Levels(parameters.event, (1.0,))
+        happened = Levels(parameters.event, (0.0, 1.0))
         return [*pairs(others), (happened,), *((happened, *one) for one in singles(others, 2))]
 
     def run(

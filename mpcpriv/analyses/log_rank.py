@@ -10,7 +10,6 @@ import numpy as np
 
 from mpcpriv.agreement.model import ColumnTerms
 from mpcpriv.analyses.analysis import Answer, Asked, Context, Opened
-from mpcpriv.analyses.cells import suppress
 from mpcpriv.analyses.life_table import OfLifeTable, Plan, Survival, at_risk
 from mpcpriv.analyses.public_draws import normal
 from mpcpriv.analyses.shown import Shown, Table
@@ -77,19 +76,21 @@ parameters = { time = "week", event = "arrest", group = "aid" }
             return {**told, "noise": "of the noise in each count, the standard deviation"}
         return {
             **told,
-            "group_rows": "how many rows are in each group; -1 where that is suppressed",
-            "group_events": "how many of them had the event; -1 where that is suppressed",
+            "group_rows": "how many rows are in each group",
+            "group_events": "how many of them had the event",
         }
 
     def cells(self, columns: Mapping[str, ColumnTerms], parameters: Survival) -> Sequence[Cells]:
-        """See `TellsCells.cells`: of small groups, and of few events, the differences would tell who is at
+        """See `TellsCells.cells`: of small groups, or with few events, the differences would tell who is at
         risk when, for few whole numbers fit them.
         """
-        groups = [columns[name] for name in columns if name == parameters.group]
-        return [(Levels(parameters.event, (1.0,)),), *singles(groups, 2)]
+        happened = Levels(parameters.event, (0.0, 1.0))
+        groups = singles([columns[name] for name in columns if name == parameters.group], 2)
+        return [(happened,), *groups, *((happened, *one) for one in groups)]
 
     def settle(self, ctx: Context, counts: SharedTensor, rows: int) -> Mapping[str, SharedTensor]:
         """See `OfLifeTable.settle`."""
+        del ctx
         import torch
 
         counts = counts.clone()
@@ -99,10 +100,8 @@ parameters = { time = "week", event = "arrest", group = "aid" }
         left: Any = counts.sum(1)
         remaining = left.flip(-1).cumsum(-1).flip(-1)
         excess, covariance = differences(events, remaining, rows)
-        # Of each group, those censored and those with the event: a table as any other.
+        # Of each group, those censored and those with the event: see `cells`.
         totals: Any = counts.sum(2).flatten()
-        if ctx.smallest_cell > 1:
-            totals = suppress(totals, ctx.smallest_cell)
         return {"excess": excess, "covariance": torch.flatten(covariance), "totals": totals}
 
     def read(self, asked: Asked, opened: Opened) -> Answer:
@@ -112,7 +111,7 @@ parameters = { time = "week", event = "arrest", group = "aid" }
         totals = np.rint(opened["totals"]).astype(int).reshape(size, 2)
         return {
             **self._test(plan, opened["excess"], opened["covariance"].reshape(size, size)),
-            "group_rows": np.where((totals >= 0).all(1), totals.sum(1), -1).tolist(),
+            "group_rows": totals.sum(1).tolist(),
             "group_events": totals[:, 1].tolist(),
         }
 
@@ -141,21 +140,17 @@ parameters = { time = "week", event = "arrest", group = "aid" }
         some: dict[str, Any] = dict(answer)
         spread = np.sqrt(np.diag(np.reshape(some["covariance"], (len(some["groups"]),) * 2)))
         columns: dict[str, Any] = {"": some["groups"]}
-        notes = []
         if "group_rows" in some:
             events = some["group_events"]
             columns |= {"n": some["group_rows"], "observed": events}
-            columns["expected"] = [
-                None if many < 0 else many - more for many, more in zip(events, some["excess"], strict=True)
-            ]
-            notes = ["-1: suppressed, as the agreement has it"] if -1 in events else []
+            columns["expected"] = [many - more for many, more in zip(events, some["excess"], strict=True)]
         columns |= {"observed - expected": some["excess"], "std err": spread.tolist()}
         test = {
             "chi2": [some["statistic"]],
             "df": [some["degrees"]],
             "P>chi2": [some["p_value"]],
         }
-        return [Table("Log-rank test", test), Table("Groups", columns, notes)]
+        return [Table("Log-rank test", test), Table("Groups", columns)]
 
     def _plan(self, asked: Asked) -> Plan:
         plan = Plan.of(asked, self.name)

@@ -217,6 +217,7 @@ def permitted(admitted: AdmittedJob, analysis: Analysis) -> None:
     from mpcpriv.release import check, secret
     from mpcpriv.release.result import asked
     from mpcpriv.release.rules import summed
+    from mpcpriv.release.withheld import Watch
 
     if summed(admitted, analysis):
         raise Unsupported(
@@ -231,6 +232,7 @@ def permitted(admitted: AdmittedJob, analysis: Analysis) -> None:
     rows = {one.dataset: MOST_ROWS - 1 for one in admitted.job.inputs}
     public = asked(admitted, analysis, rows)
     check(admitted, analysis, together(public.tables)[0].rows, rows)
+    Watch(admitted, analysis, public)
     if isinstance(analysis, Derived):
         for table in public.tables.values():
             analysis.features(table, public.parameters)

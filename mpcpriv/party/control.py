@@ -301,27 +301,31 @@ class Control:
                 pending=stored.pending,
                 started=self._scheduler.started(stored.digest),
                 result=stored.result and job.fate.state == "finished",
-                members=[_member(job, name) for name in job.held.deciders],
+                members=[self._member(job, name) for name in job.held.deciders],
                 progress=[_pb.Loop(name=name, done=done, turns=turns) for name, done, turns in loops],
                 created=f"{job.job.created:%Y-%m-%dT%H:%M:%SZ}",
             )
         )
 
+    def _member(self, job: Standing, name: str) -> Any:
+        view = _pb.MemberView(member=name, ready=name in job.ready)
+        for record in job.records:
+            body = record.body
+            if record.member != name:
+                continue
+            if isinstance(body, Decision):
+                view.decision = "accept" if body.accept else "refuse"
+                # Other members' words end on a steward's terminal.
+                view.reasons.extend(map(plain, body.reasons))
+            elif isinstance(body, Outcome):
+                view.outcome = "success" if body.success else "failure"
+                view.failure = "" if body.success else plain(self._why(job, name, body))
+        return view
 
-def _member(job: Standing, name: str) -> Any:
-    view = _pb.MemberView(member=name, ready=name in job.ready)
-    for record in job.records:
-        body = record.body
-        if record.member != name:
-            continue
-        if isinstance(body, Decision):
-            view.decision = "accept" if body.accept else "refuse"
-            # Other members' words end on a steward's terminal.
-            view.reasons.extend(map(plain, body.reasons))
-        elif isinstance(body, Outcome):
-            view.outcome = "success" if body.success else "failure"
-            view.failure = plain(body.reason) if body.reason else ""
-    return view
+    def _why(self, job: Standing, name: str, outcome: Outcome) -> str:
+        """Why a member has failed: at itself, what it alone knows of that."""
+        aside = self._state.result(job.stored.digest) if name == job.me else None
+        return outcome.reason if aside is None else aside.decode()
 
 
 def _message(message: Any) -> Message:

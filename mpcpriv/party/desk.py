@@ -277,14 +277,20 @@ class Desk:
             self._write(job, Outcome(success=True, output=output, head=self._head()), result)
         log.info("succeeded", job=job.digest)
 
-    def fail(self, job: StoredJob, reason: str) -> None:
-        """This member's part has failed, or will not be done; for a reason that the others may read."""
+    def fail(self, job: StoredJob, reason: str, aside: str = "") -> None:
+        """This member's part has failed, or will not be done.
+
+        Args:
+            job: the job.
+            reason: that the others may read.
+            aside: what only this member may, as it follows from the result that was released to it.
+        """
         said = plain(reason)
         with self._lock:
             if self.own(job.digest, "outcome"):
                 return
             self._ended(job.digest, self.me, False, said, None)
-            self._write(job, Outcome(success=False, reason=said, head=self._head()))
+            self._write(job, Outcome(success=False, reason=said, head=self._head()), aside.encode() or None)
         log.warning("failed", job=job.digest, reason=said)
 
     def countersign(self, job: StoredJob, member: str, head: AuditHead) -> None:

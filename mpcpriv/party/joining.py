@@ -76,7 +76,7 @@ def join(
         if columns is not None and values is not None:
             cells = [inside(part, columns) for part in parts[name]]
             # These stay integers: in a product of ring elements 0 and 1 are 0 and 1.
-            mine[name] = np.concatenate([_encoded(session, outline, values), *cells], axis=1)
+            mine[name] = np.concatenate([_encoded(session, outline, values, own[name].rows), *cells], axis=1)
     widths = [
         len(outline.columns) + sum(map(size, parts[name]))
         for name, outline in zip(names, outlines, strict=True)
@@ -95,9 +95,11 @@ def join(
     return Tables({name: tables[name] for name in public.tables}, found.present, members)
 
 
-def _encoded(session: Session, outline: Outline, values: Columns) -> np.ndarray:
+def _encoded(session: Session, outline: Outline, values: Columns, rows: int) -> np.ndarray:
     """What is shared of an owner's columns, int64 (rows, width)."""
     scaled = [Scale.of(terms).scaled(values[name]) for name, terms in outline.columns.items()]
+    if not scaled:  # all are categories of one value
+        return np.zeros((rows, 0), dtype=np.int64)
     encoded: np.ndarray = session.encoded(torch.from_numpy(np.stack(scaled, axis=1))).numpy()
     return encoded
 

@@ -12,11 +12,16 @@ from mpcpriv.party.standing import Standing
 from mpcpriv.release import Result, read_result
 
 
+class Unreadable(UsageError):
+    """What was opened is no result, or was withheld; its words may say what was, and are for recipients."""
+
+
 def read(job: Standing) -> Result:
     """The result of a job whose commitments and shares are all here.
 
     Raises:
-        UsageError: a share is not the one that was committed to, or the analysis cannot read it.
+        UsageError: a share is not the one that was committed to.
+        Unreadable: the analysis cannot read the result, or that was withheld.
     """
     parties = job.held.signed.agreement.parties()
     said, contents = [job.commitments[name] for name in parties], []
@@ -43,8 +48,8 @@ def read(job: Standing) -> Result:
     try:
         analysis = analyses.find(job.job.analysis)
         return read_result(verdict, analysis, said[0].rows, said[0].layout, contents)
-    except MpcprivError:
-        raise
+    except MpcprivError as error:
+        raise Unreadable(str(error)) from None
     except Exception as error:  # noqa: BLE001 -- see below
         # An analysis of another package may raise anything, and its words may hold data.
         raise UsageError(

@@ -38,7 +38,7 @@ from mpcpriv.party.held import Agreements, Held
 from mpcpriv.party.jobs import JobProgram, RunReport
 from mpcpriv.party.pipe import JOB_BYTES, Setup, pack
 from mpcpriv.party.program import Dealer, Program
-from mpcpriv.party.reading import read
+from mpcpriv.party.reading import Unreadable, read
 from mpcpriv.party.records import (
     Commitment,
     Countersigned,
@@ -54,6 +54,7 @@ from mpcpriv.release import Cohort, Unseen, apart, charges, cohorts, held_apart,
 from mpcpriv.transport.base import Limits
 
 RESTARTED: Final = "the daemon was restarted"
+UNREADABLE: Final = "what was opened is no result, or was withheld; the recipient is told why"
 _TICK_SECONDS: Final = 1.0
 _NOTICE_SECONDS: Final = 3.0
 """How long a worker has to notice by itself that another member has failed."""
@@ -249,6 +250,8 @@ class Scheduler:
         if set(job.shares) >= set(job.commitments):
             try:
                 result = read(job)
+            except Unreadable as error:
+                self._desk.fail(stored, UNREADABLE, str(error))
             except UsageError as error:
                 self._desk.fail(stored, str(error))
             else:

@@ -273,7 +273,7 @@ class State:
             connection.execute(_jobs.update().where(_jobs.c.digest == job).values(known))
 
     def result(self, job: str) -> bytes | None:
-        """The result that was released to this member, if one was."""
+        """The result that was released to this member, if one was; or in UTF-8, why it could not be read."""
         query = sa.select(_jobs.c.result).where(_jobs.c.digest == job)
         with self._reading.begin() as connection:
             found = connection.execute(query).scalar_one_or_none()
@@ -309,7 +309,7 @@ class State:
         Args:
             signed: the record, verified.
             peers: to whom it is to be delivered.
-            result: of an outcome: what was released.
+            result: of an outcome: what was released, or why that is no result.
 
         Raises:
             Contradiction: another one is in its place.

@@ -156,7 +156,7 @@ class Watch:
             raise UsageError(
                 f"analysis {self._name}: its result would tell of a yes-or-no or a category, or of several "
                 f"together, a count of fewer rows than {self._least}, the agreement's smallest cell, and "
-                "nothing of it was opened; merge categories, leave such a column out, or ask for noise"
+                "it was not opened; merge categories, leave such a column out, or ask for noise"
             )
 
     def _across(

@@ -62,6 +62,9 @@ def as_lifelines(found: dict[str, Any], frame: Frame, terms: Terms) -> None:
     assert found["degrees"] == len(np.unique(group)) - 1
 
 
+SHOWN = {"unnoised": True, "minimum_cohort": 2, "smallest_cell": 1}
+
+
 @TABLES
 @pytest.mark.parametrize("split", [split_by_rows, split_by_columns])
 def test_as_lifelines_has_it(tmp_path: Path, load: Callable[[], Any], split: Callable[..., Any]) -> None:
@@ -69,7 +72,7 @@ def test_as_lifelines_has_it(tmp_path: Path, load: Callable[[], Any], split: Cal
     options: dict[str, Any] = {}
     if split is split_by_columns:
         options = {"alice": [one["name"] for one in terms[:2]]}
-    found = split(tmp_path, "log-rank", frame, terms, parameters(terms), **options)
+    found = split(tmp_path, "log-rank", frame, terms, parameters(terms), privacy=SHOWN, **options)
     as_lifelines(found, frame, terms)
     oracle = plain("log-rank", frame, terms, parameters(terms))
     as_lifelines(oracle, frame, terms)
@@ -77,15 +80,16 @@ def test_as_lifelines_has_it(tmp_path: Path, load: Callable[[], Any], split: Cal
         assert found[key] == pytest.approx(oracle[key], abs=1e-3 * max(1.0, *np.abs(oracle[key])))
 
 
-def test_small_totals_are_suppressed(tmp_path: Path) -> None:
+def test_groups_and_their_events_are_told(tmp_path: Path) -> None:
     frame, terms = stages()
-    found = split_by_rows(tmp_path, "log-rank", frame, terms, parameters(terms))
-    exact = plain("log-rank", frame, terms, parameters(terms))
-    assert exact["group_events"] == [15, 7, 17, 11]
-    assert exact["group_rows"] == [33, 17, 27, 13]
-    # Of those in stage IV two were censored; with these, the smallest other count is suppressed.
-    assert found["group_rows"] == [33, -1, 27, -1]
-    assert found["group_events"] == [15, -1, 17, 11]
+    found = split_by_rows(tmp_path, "log-rank", frame, terms, parameters(terms), privacy=SHOWN)
+    for some in (found, plain("log-rank", frame, terms, parameters(terms))):
+        assert some["group_events"] == [15, 7, 17, 11]
+        assert some["group_rows"] == [33, 17, 27, 13]
+    with pytest.raises(UsageError, match="the agreement's smallest cell"):  # two of stage IV were censored
+        split_by_rows(
+            tmp_path, "log-rank", frame, terms, parameters(terms), privacy=SHOWN | {"smallest_cell": 3}
+        )
 
 
 def test_what_is_refused() -> None:
