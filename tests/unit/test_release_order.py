@@ -8,9 +8,13 @@ from typing import Any
 import pytest
 
 from mpcpriv.party import scheduler
+from mpcpriv.party.control import Control
 from mpcpriv.party.held import Held
+from mpcpriv.party.reading import Unreadable
 from mpcpriv.party.records import Commitment, Outcome, Record, Share
 from mpcpriv.party.state import StoredJob
+from mpcpriv.party.wire import Refused
+from mpcpriv.v1 import control_pb2 as pb
 from tests.unit.desks import ME, Office
 from tests.unit.test_job_ends import ACCEPT, OTHERS, READY, concluded, place, tell
 
@@ -146,3 +150,28 @@ def test_what_is_committed_to_cannot_be_cancelled_for_a_second_share(place: Offi
     place.desk.fail(job, "late")
     place.desk.release(job)
     assert shares_to(place, study, "bob") == 0
+
+
+def test_why_a_result_is_none_is_told_to_its_recipient_only(
+    place: Office, study: Held, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreadable(_: object) -> None:
+        raise Unreadable("62 rows are too few")
+
+    job = begun(place, study, [ME])
+    concluded(place, job, 200)
+    tell(place, study, job, commitment(place, job), "bob", "carol")
+    tell(place, study, job, Share.of(CONTENT), "bob", "carol")
+    monkeypatch.setattr(scheduler, "read", unreadable)
+    advance(place, job)
+    (outcome,) = place.said(job.digest, Outcome)
+    assert (outcome.success, outcome.reason) == (False, scheduler.UNREADABLE)
+    assert "too few" not in place.audit.path.read_text()
+    own = place.parties[ME].identity.certificate
+    control: Any = Control(own, place.state, place.held, place.audit, place.desk, place.scheduler)
+    view = control.show(pb.JobName(job=job.digest))
+    told = {one.member: one.failure for one in view.members}
+    assert told[ME] == "62 rows are too few"
+    assert not view.result
+    with pytest.raises(Refused, match="is failed; no result yet"):
+        control.fetch(pb.JobName(job=job.digest))
