@@ -130,7 +130,7 @@ def test_ranks_and_distances_with_any_ties(rows: list[tuple[int, bool]]) -> None
     first, second = values[mine == 1].numpy(), values[mine == 0].numpy()
     if len(first) and len(second):
         (most,) = DISTANCE.of_line(line)
-        expected = stats.ks_2samp(first, second)
+        expected = stats.ks_2samp(first, second, method="asymp")  # scipy's exact p-value fails with some
         assert most.item() / len(first) / len(second) == pytest.approx(expected.statistic)
         low, other = _samples((len(first), len(second)), round(most.item()))
         assert (sum(low), sum(other)) == (len(first), len(second))
