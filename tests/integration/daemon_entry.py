@@ -5,6 +5,7 @@ python -m tests.integration.daemon_entry CONFIG [quick] [warm] [admits-everythin
 
 from __future__ import annotations
 
+import faulthandler
 import itertools
 import os
 import signal
@@ -79,6 +80,7 @@ def dies(when: str, count: int, armed: Path) -> None:
 
 
 def main(config: str, *changes: str) -> None:
+    faulthandler.register(signal.SIGUSR1)
     if "quick" in changes:
         scheduler.Scheduler.program = quick  # type: ignore[method-assign]
         scheduler.read = quick_read  # type: ignore[assignment]

@@ -117,7 +117,14 @@ class Site:
         return (self.folder / "daemon.log").read_text()
 
     def show(self, job: str) -> Any:
-        return self.client(wire.SHOW, pb.JobName(job=job))
+        try:
+            return self.client(wire.SHOW, pb.JobName(job=job))
+        except grpc.RpcError as error:
+            if error.code() is not grpc.StatusCode.DEADLINE_EXCEEDED or self.process is None:
+                raise
+            self.process.send_signal(signal.SIGUSR1)  # it writes down where each of its threads is
+            time.sleep(1)
+            raise AssertionError(f"{self.name} does not answer:\n{self.log()[-10000:]}") from error
 
     def settled(self, job: str, patience: float = PATIENCE) -> Any:
         """The job once it has ended; somebody's word on it may still be on its way here."""
