@@ -21,8 +21,9 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection
+from typing import Any
 
 SIZE = 1_000_000
 
@@ -59,32 +60,41 @@ def party(rank: int, identities: Sequence[object], count: int, pipe: Connection)
     transport.close()
 
 
-def ours(count: int) -> None:
-    """Runs both processes and prints their lines."""
+def members(
+    body: Callable[..., None], names: Sequence[str], count: int
+) -> Iterator[tuple[str, tuple[Any, ...]]]:
+    """Runs a process for each name; yields what each party measured, once it has."""
     from mpcpriv.transport.tls import throw_away
 
-    identities = throw_away(("alice", "bob"))
+    identities = throw_away(tuple(names))
     context = multiprocessing.get_context("spawn")
     pipes, processes = [], []
-    for rank in range(2):
+    for rank in range(len(names)):
         here, there = context.Pipe()
-        process = context.Process(target=party, args=(rank, identities, count, there))
+        process = context.Process(target=body, args=(rank, identities, count, there))
         process.start()
         pipes.append(here)
         processes.append(process)
     ports = [pipe.recv() for pipe in pipes]
     for pipe in pipes:
         pipe.send(ports)
-    for name, pipe in zip(("alice", "bob"), pipes, strict=True):
-        named, took, worked, sent, most, held, size = pipe.recv()
+    for name, pipe in zip(names, pipes, strict=True):
+        if name != "dealer":
+            yield name, pipe.recv()
+    for process in processes:
+        process.join()
+
+
+def ours(count: int) -> None:
+    """Runs both processes and prints their lines."""
+    for name, told in members(party, ("alice", "bob"), count):
+        named, took, worked, sent, most, held, size = told
         assert size == count - count // 2
         print(
             f"mpcpriv, {name}: {took:.1f} s ({worked:.1f} s of CPU; keys before that {named:.1f} s), "
             f"{sent / 1e6:.1f} MB sent, {most:.0f} MB of memory, {held:.0f} of them the identifiers as text",
             flush=True,
         )
-    for process in processes:
-        process.join()
 
 
 def secret_party(rank: int, identities: Sequence[object], count: int, pipe: Connection) -> None:
@@ -120,30 +130,14 @@ def secret_party(rank: int, identities: Sequence[object], count: int, pipe: Conn
 
 def secretly(count: int) -> None:
     """Runs two parties and a dealer and prints the parties' lines."""
-    from mpcpriv.transport.tls import throw_away
-
-    identities = throw_away(("alice", "bob", "dealer"))
-    context = multiprocessing.get_context("spawn")
-    pipes, processes = [], []
-    for rank in range(3):
-        here, there = context.Pipe()
-        process = context.Process(target=secret_party, args=(rank, identities, count, there))
-        process.start()
-        pipes.append(here)
-        processes.append(process)
-    ports = [pipe.recv() for pipe in pipes]
-    for pipe in pipes:
-        pipe.send(ports)
-    for name, pipe in zip(("alice", "bob"), pipes, strict=False):
-        took, worked, sent, dealt, most, size = pipe.recv()
+    for name, told in members(secret_party, ("alice", "bob", "dealer"), count):
+        took, worked, sent, dealt, most, size = told
         assert size == count - count // 2
         print(
             f"mpcpriv, in secret, {name}: {took:.1f} s ({worked:.1f} s of CPU), {sent / 1e6:.1f} MB sent, "
             f"{dealt / 1e6:.1f} MB from the dealer, {most:.0f} MB of memory",
             flush=True,
         )
-    for process in processes:
-        process.join()
 
 
 THEIRS = """
