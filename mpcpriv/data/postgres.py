@@ -23,8 +23,11 @@ _CONNECT_SECONDS: Final = 20
 _BLOCK: Final = 1 << 23
 """Bytes that are parsed at once; no row may be longer (a row has one value of each agreed column)."""
 
-
-_TEXTUAL: Final = ("text", "varchar", "bpchar", "name", "uuid", "int2", "int4", "int8", "date")
+_TEXTUAL: Final = """
+    SELECT oid FROM pg_type WHERE oid = ANY(%s)
+    AND (typcategory IN ('S', 'E') OR typname IN ('uuid', 'int2', 'int4', 'int8', 'date'))
+"""
+"""Types of the category of strings, citext among them, and enumerations: each is written in one way only."""
 
 
 class _Copied(io.RawIOBase):
@@ -67,9 +70,9 @@ class _Table:
 
     def textual(self, columns: Sequence[int]) -> list[bool]:
         """See `Cells.textual`."""
-        known = self._connection.adapters.types
-        textual = {known[name].oid for name in _TEXTUAL}
-        return [self._types[place] in textual for place in columns]
+        types = [self._types[place] for place in columns]
+        textual = {oid for (oid,) in self._connection.execute(_TEXTUAL, [types])}
+        return [one in textual for one in types]
 
     def read(self, columns: Sequence[int], rows: int) -> Iterator[pa.RecordBatch]:
         """See `Cells.read`."""

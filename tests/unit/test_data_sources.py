@@ -549,3 +549,16 @@ def test_identifiers_in_other_types_that_are_text_to_everybody(written: pa.Array
     for place in (as_parquet(given, tmp_path / "t.parquet"), as_arrow(given, tmp_path / "t.arrow")):
         found = source.load(place, dataset(terms=IDENTIFIERS), list(IDENTIFIERS))
         assert found["number"].tolist() == ["7", "12", "13"]
+
+
+def test_identifiers_in_postgres_s_own_types_of_text(server: str) -> None:
+    server = server.replace("+psycopg", "")
+    place = in_postgres(people(number=[7, 12, 13]), server, view=False)
+    with psycopg.connect(server) as connection:
+        connection.execute(
+            "DROP VIEW v; CREATE TYPE s.code AS ENUM ('7', '12', '13'); CREATE DOMAIN s.word AS varchar; "
+            "ALTER TABLE s.t ALTER number TYPE s.code USING number::text::s.code, ALTER name TYPE s.word"
+        )
+    found = source.load(place, dataset(terms=IDENTIFIERS), list(IDENTIFIERS))
+    assert found["name"].tolist() == people()["name"].to_pylist()
+    assert found["number"].tolist() == ["7", "12", "13"]
