@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +22,7 @@ from mpcpriv.party.config import FILE, create, read_party
 from mpcpriv.types import DEALER
 
 LOG: Final = "daemon.log"
+_PORTS: Final = range(10_000, 32_768)
 _START: Final = 30.0
 """Seconds that a daemon has until it answers."""
 _STOP: Final = 10.0
@@ -133,10 +135,13 @@ def _last_line(log: Path) -> str:
 
 
 def _free_ports(count: int) -> list[int]:
-    """Ports that nobody listens at now. All are held until the last is found, so they are different."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    try:
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
+    """Ports that nobody listens at now, below those that systems give out by themselves: nobody gets one of
+    these by chance until the daemon listens there."""
+    with ExitStack() as held:  # all until the last is found, so they are different
+        found: list[int] = []
+        while len(found) < count:
+            port = secrets.choice(_PORTS)
+            with suppress(OSError):
+                held.enter_context(socket.create_server(("127.0.0.1", port)))
+                found.append(port)
+        return found

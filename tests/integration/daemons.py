@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import random
 import secrets
 import signal
 import socket
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -36,9 +38,20 @@ PATIENCE = 120.0
 SETTLED = {pb.FINISHED, pb.REFUSED, pb.FAILED}
 
 
+_SLICE = 1400
+_slice = 10_000 + int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % 16 * _SLICE
+_ports = itertools.cycle(range(_slice, _slice + _SLICE))
+for _ in range(random.randrange(_SLICE)):
+    next(_ports)
+
+
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
+    """A port that nobody else gets before a daemon listens there, or while it is away: no other worker of the
+    tests chooses from these, and the system gives out higher ones."""
+    for port in _ports:
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise AssertionError
 
 
 def now() -> datetime:
@@ -48,13 +61,19 @@ def now() -> datetime:
 class Client:
     """What a member's own client calls."""
 
-    def __init__(self, party: Party) -> None:
+    def __init__(self, party: Party, silent: Callable[[], str]) -> None:
         assert party.control is not None
         self.channel = wire.channel(party.identity, party.identity.certificate, party.control)
+        self._silent = silent
 
     def __call__(self, method: wire.Method, request: Any = None, timeout: float = PATIENCE) -> Any:
         answer = request if request is not None else pb.Everything()
-        return wire.stub(self.channel, method)(answer, timeout=timeout, wait_for_ready=True)
+        try:
+            return wire.stub(self.channel, method)(answer, timeout=timeout, wait_for_ready=True)
+        except grpc.RpcError as error:
+            if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED and timeout == PATIENCE:
+                raise AssertionError(self._silent()) from error
+            raise
 
 
 class Site:
@@ -72,7 +91,7 @@ class Site:
                 file.write(f'[data]\n{name}-patients = "{name}.csv"\n')
                 (self.folder / f"{name}.csv").write_text(str(NUMBERS[name]))
         self.party = read_party(self.config)
-        self.client = Client(self.party)
+        self.client = Client(self.party, self.silent)
         self.process: warm.Forked | None = None
         self.changes: Sequence[str] = ()
         self.environment: dict[str, str] = {}
@@ -117,14 +136,14 @@ class Site:
         return (self.folder / "daemon.log").read_text()
 
     def show(self, job: str) -> Any:
-        try:
-            return self.client(wire.SHOW, pb.JobName(job=job))
-        except grpc.RpcError as error:
-            if error.code() is not grpc.StatusCode.DEADLINE_EXCEEDED or self.process is None:
-                raise
-            self.process.send_signal(signal.SIGUSR1)  # it writes down where each of its threads is
-            time.sleep(1)
-            raise AssertionError(f"{self.name} does not answer:\n{self.log()[-10000:]}") from error
+        return self.client(wire.SHOW, pb.JobName(job=job))
+
+    def silent(self) -> str:
+        """What its log says of why it does not answer."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGUSR1)  # it writes down where each of its threads is
+        time.sleep(1)
+        return f"{self.name} does not answer ({self.process.poll()}):\n{self.log()[-10000:]}"
 
     def settled(self, job: str, patience: float = PATIENCE) -> Any:
         """The job once it has ended; somebody's word on it may still be on its way here."""

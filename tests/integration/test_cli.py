@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ import pytest
 
 from mpcpriv import __version__
 from tests.integration import warm
+from tests.integration.daemons import free_port
 
 COMMAND = (sys.executable, "-c", "from mpcpriv.cli import app; app()")
 MEMBERS = ("alice", "bob", "dealer")
@@ -223,25 +223,17 @@ def test_init_makes_a_key_for_its_owner_only_and_never_overwrites_it(tmp_path: P
     assert key.read_bytes() == before
 
 
-def free_ports(count: int) -> list[int]:
-    servers = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [server.getsockname()[1] for server in servers]
-    for server in servers:
-        server.close()
-    return ports
-
-
 @pytest.fixture
 def cluster(folder: Path) -> Path:
     """A cluster of alice, bob and a dealer on loopback, each with its keys."""
     from mpcpriv.party.config import create
 
     blocks = []
-    for name, port in zip(MEMBERS, free_ports(3), strict=True):
+    for name in MEMBERS:
         create(folder / name, name)
         head = "[dealer]" if name == "dealer" else "[[party]]"
         blocks.append(
-            f'{head}\nname = "{name}"\naddress = "127.0.0.1:{port}"\ncertificate = "{name}/tls.crt"\n'
+            f'{head}\nname = "{name}"\naddress = "127.0.0.1:{free_port()}"\ncertificate = "{name}/tls.crt"\n'
         )
     (folder / "cluster.toml").write_text("\n".join([*blocks, "[limits]\nconnect = 30\n"]))
     return folder
