@@ -128,9 +128,11 @@ class Site:
 
     def workers(self) -> list[int]:
         assert self.process is not None
-        tasks = Path(f"/proc/{self.process.pid}/task")
-        found = [pid for task in tasks.glob("*/children") for pid in task.read_text().split()]
-        return [int(pid) for pid in found]
+        found: list[int] = []
+        for task in Path(f"/proc/{self.process.pid}/task").glob("*/children"):
+            with suppress(FileNotFoundError, ProcessLookupError):  # the thread has ended
+                found += map(int, task.read_text().split())
+        return found
 
     def log(self) -> str:
         return (self.folder / "daemon.log").read_text()
