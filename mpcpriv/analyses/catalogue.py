@@ -14,7 +14,7 @@ from mpcpriv.agreement.model import ColumnTerms
 from mpcpriv.analyses.analysis import Analysis, Asked, Computed, Perturbed, Private
 from mpcpriv.analyses.outline import Outline
 from mpcpriv.documents import Document, parse_toml
-from mpcpriv.errors import MpcprivError, Unsupported
+from mpcpriv.errors import MpcprivError
 from mpcpriv.job.model import Job
 
 GROUPS: Final[Mapping[str, Sequence[str]]] = {
@@ -46,7 +46,7 @@ GROUPS: Final[Mapping[str, Sequence[str]]] = {
         "ridge",
     ),
     "survival": ("cox-regression", "kaplan-meier", "log-rank"),
-    "structure": ("k-means", "pca"),
+    "structure": ("k-means", "pca", "private-k-means"),
     "combine": ("meta-analysis",),
 }
 """What people come for, and the analyses that do it; some of them may not be installed."""
@@ -132,9 +132,11 @@ def noise(analysis: Analysis) -> str:
     """Whether it can be released with differential privacy, in a sentence."""
     if isinstance(analysis, Perturbed):
         return "always: noise is added in each of its steps; a job has to name epsilon and delta"
-    if not isinstance(analysis, Private) or not _can_be_noised(analysis, _as_asked):
+    if not isinstance(analysis, Private) or not _answers(analysis, _as_asked, noised=True):
         return "no: it is released without noise, where the agreement permits that"
-    both = isinstance(analysis, Computed) and not _can_be_noised(analysis, _apart)
+    if not _answers(analysis, _as_asked, noised=False):
+        return "always: noise is added once, to sums over rows; a job has to name epsilon and delta"
+    both = isinstance(analysis, Computed) and not _answers(analysis, _apart, noised=True)
     where = ", where rows are split" if both else ""
     return f"on request{where}: a job names epsilon and delta, and noise is added once, to sums over rows"
 
@@ -149,20 +151,17 @@ def splits(analysis: Analysis) -> str:
     return "rows (same columns, different people)"
 
 
-def _can_be_noised(analysis: Private, split: Callable[[Job, Mapping[str, ColumnTerms]], _Tables]) -> bool:
+def _answers(
+    analysis: Private, split: Callable[[Job, Mapping[str, ColumnTerms]], _Tables], noised: bool
+) -> bool:
     """Tried, on columns of such types that its query takes them: nothing else says it."""
     job = example(analysis, noised=False)
     taken = analysis.parameters.model_validate(dict(job.parameters))
     for columns in _typed(job):
-        tables = split(job, columns)
         try:
-            analysis.query(Asked(taken, tables))
+            analysis.query(Asked(taken, split(job, columns), noised))
         except MpcprivError:
             continue
-        try:
-            analysis.query(Asked(taken, tables, noised=True))
-        except Unsupported:
-            return False
         return True
     return False
 

@@ -65,7 +65,7 @@ class KMeans:
         "smallest cell is not told, its centre would be nearly a row; neither is one in which so few said "
         "yes, or no, and the next smallest. A cluster that loses all rows stays where it was. `converged` "
         "is 0 where the last step moved a centre. Without differential privacy: what one row can change the "
-        "centres by has no useful bound."
+        "centres by has no useful bound; `private-k-means` has it."
     )
     parameters: Final = Parameters
     example: Final = """\

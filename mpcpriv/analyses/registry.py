@@ -42,6 +42,7 @@ _OWN: Final = {
     "negative-binomial-regression": f"{_HOME}.negative_binomial_regression:ANALYSIS",
     "pca": f"{_HOME}.pca:ANALYSIS",
     "poisson-regression": f"{_HOME}.poisson_regression:ANALYSIS",
+    "private-k-means": f"{_HOME}.private_k_means:ANALYSIS",
     "private-logistic-regression": f"{_HOME}.private_logistic_regression:ANALYSIS",
     "ridge": f"{_HOME}.ridge:ANALYSIS",
     "t-test": f"{_HOME}.t_test:ANALYSIS",

@@ -43,6 +43,7 @@ _BASES: Final[Mapping[str, type[Estimator]]] = {
     "negative-binomial-regression": LogRegressor,
     "pca": Components,
     "poisson-regression": LogRegressor,
+    "private-k-means": Clusters,
     "private-logistic-regression": Classifier,
     "ridge": Regressor,
 }

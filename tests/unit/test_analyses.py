@@ -37,6 +37,7 @@ OURS = [
     "negative-binomial-regression",
     "pca",
     "poisson-regression",
+    "private-k-means",
     "private-logistic-regression",
     "ridge",
     "t-test",
