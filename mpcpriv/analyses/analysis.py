@@ -57,12 +57,14 @@ class Asked:
         tables: by data set, in the order of the job, what is public of it.
         noised: whether the result is released with differential privacy.
         count: how many rows `run` was given, where nobody knew which of them are in common; else None.
+        epsilon: what the job asks for, by which an analysis can choose how finely it counts; else None.
     """
 
     parameters: Any
     tables: Mapping[str, Outline]
     noised: bool = False
     count: int | None = None
+    epsilon: float | None = None
 
 
 Opened = Mapping[str, "np.ndarray"]

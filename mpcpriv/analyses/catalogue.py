@@ -155,11 +155,11 @@ def _answers(
     analysis: Private, split: Callable[[Job, Mapping[str, ColumnTerms]], _Tables], noised: bool
 ) -> bool:
     """Tried, on columns of such types that its query takes them: nothing else says it."""
-    job = example(analysis, noised=False)
+    job = example(analysis, noised)
     taken = analysis.parameters.model_validate(dict(job.parameters))
     for columns in _typed(job):
         try:
-            analysis.query(Asked(taken, split(job, columns), noised))
+            analysis.query(Asked(taken, split(job, columns), noised, epsilon=job.release.epsilon))
         except MpcprivError:
             continue
         return True

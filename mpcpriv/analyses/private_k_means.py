@@ -33,6 +33,8 @@ _GRID: Final = 1 << 14
 """A row counts for so much in its cell: noise is discrete, and finer than a row."""
 _STEPS: Final = 300
 """Of Lloyd's iteration, which ends by itself long before."""
+_DISTANCES: Final = 1 << 23
+"""In one step of all starts: cells by starts by clusters."""
 
 
 class Parameters(Document):
@@ -41,7 +43,7 @@ class Parameters(Document):
     Attributes:
         clusters: how many.
         cells: into how many a column is cut, between its agreed bounds; an integer with fewer values, or a
-            boolean, has one for each. Left out, it follows from the number of rows, for an epsilon of 1.
+            boolean, has one for each. Left out, it follows from the number of rows and epsilon.
         starts: from how many choices of first centres; the best end is told.
         seed: of the public choice of the cells that are the first centres.
     """
@@ -61,14 +63,15 @@ class PrivateKMeans:
         "EUGkM of Su, Cao, Li, Bertino and Jin (CODASPY 2016): the agreed bounds are cut into a grid of "
         "equal cells, public beforehand, 2^14 at most; rows are counted in each, and noise is added to every "
         "count, of empty cells too. One row changes one count by one. Opened are the noised counts; the "
-        "recipients cluster the cells' centres, each weighing as many rows as were counted, and none where "
-        "the noise made that less than 0 (Lloyd's iteration, 1982, from cells drawn by `seed` and weight). "
-        "`cells` is for each column. The paper's rule is (rows * epsilon / 10)^(2 / (2 + columns)), and with "
-        "an epsilon of 1 it is what is taken if nothing is said; more make noise of most counts, fewer blur "
-        "the centres. So it is for few columns, 1 to 3, and bounds no wider than need be. Numbers, integers "
-        "and booleans. Distances are of columns divided by an eighth of the widths of their agreed bounds "
-        "(`scale`; of an integer by the next power of two, of a boolean by 1). Rows split; with columns "
-        "split no owner knows a row's cell. Without noise it is refused: that is `k-means`."
+        "recipients cluster the cells' centres (Lloyd's iteration, 1982, from cells drawn by `seed` and "
+        "weight). A cell weighs as many rows as were counted, less what makes all that stay above 0 add up "
+        "to the number of rows (Norm-Sub of Wang et al., NDSS 2020; not in the paper). `cells` is for each "
+        "column; left out, it is the paper's (rows * epsilon / 10)^(2 / (2 + columns)). More make noise of "
+        "most counts, fewer blur the centres. So it is for few columns, 1 to 3, and bounds no wider than "
+        "need be. Numbers, integers and booleans. Distances are of columns divided by an eighth of the "
+        "widths of their agreed bounds (`scale`; of an integer by the next power of two, of a boolean by 1). "
+        "Rows split; with columns split no owner knows a row's cell. Without noise it is refused: that is "
+        "`k-means`."
     )
     parameters: Final = Parameters
     example: Final = """\
@@ -90,8 +93,10 @@ parameters = { clusters = 3, cells = 12 }
             "sizes": "how many rows are in each cluster, with noise, from the largest on; at least 0",
             "margins": "how far each is from the true count of its cells, at most, in 95 % of cases",
             "centres": "of each cluster, the mean of each column, with noise, cluster by cluster",
-            "inertia": "the sum over cells of noised counts times squared distances of the cell's centre to "
-            "the nearest centre, in units of `scale`: not that of the rows",
+            "centre_margins": "how far the noise moves each of these in about 95 % of cases, to first order, "
+            "had the same cells been in the cluster; where it outweighs the rows that is too little",
+            "inertia": "the sum over cells of weights times squared distances of the cell's centre to the "
+            "nearest centre, in units of `scale`: not that of the rows",
             "scale": "what each column is divided by, by its agreed bounds, before distances are taken",
             "noise": "of the noise in the count of a cell, its standard deviation",
             "iterations": "how many steps the best start made",
@@ -106,11 +111,11 @@ parameters = { clusters = 3, cells = 12 }
                 f"{self.name}: each owner counts its own rows, so all columns must be in one table; where "
                 "columns are split, ask for k-means"
             )
-        if not asked.noised:
+        if asked.epsilon is None:
             raise Unsupported(
                 f"{self.name}: it is released with noise only; ask for an epsilon, or for k-means"
             )
-        grid = Grid.of(whole.columns, whole.rows, asked.parameters)
+        grid = Grid.of(whole.columns, whole.rows, asked.epsilon, asked.parameters)
 
         def contributions(columns: Mapping[str, np.ndarray]) -> Grouped:
             places = grid.places(columns)
@@ -118,33 +123,39 @@ parameters = { clusters = 3, cells = 12 }
 
         def read(noised: Noised) -> Answer:
             counts, deviation = noised.values / _GRID, noised.deviation / _GRID
-            found = self._clustered(grid, counts, deviation, asked.parameters)
+            found = self._clustered(grid, counts, deviation, whole.rows, asked.parameters)
             return {"rows": whole.rows, "columns": list(whole.columns), **found}
 
         nothing = np.zeros(grid.size, dtype=np.int64)
         return Query(nothing, nothing + _GRID, contributions, read, groups=grid.size, grid=_GRID)
 
     def _clustered(
-        self, grid: Grid, counts: np.ndarray, deviation: float, parameters: Parameters
+        self, grid: Grid, counts: np.ndarray, deviation: float, rows: int, parameters: Parameters
     ) -> dict[str, Any]:
-        weights = np.clip(counts, 0, None)
+        weights = nonnegative(counts, rows)
         if np.count_nonzero(weights) < parameters.clusters:
             raise UsageError(
                 f"{self.name}: with the noise, fewer than {parameters.clusters} cells have rows; ask for "
-                "fewer clusters, for more cells, or for a larger epsilon"
+                "fewer clusters or a larger epsilon, or for more cells where they are few"
             )
         points = grid.centres() / grid.scale
         ends = [lloyd(points, weights, points[one]) for one in first_cells(weights, parameters)]
         best = min(ends, key=lambda one: one.inertia)
-        # Noise below 0 counts here, or clusters of many empty cells would seem to have rows.
+        # Not of weights: of many empty cells, the noise above 0 and below it cancels.
         sizes = np.clip(np.bincount(best.labels, counts, parameters.clusters), 0, None)
         among = np.bincount(best.labels, minlength=parameters.clusters)
         order = np.argsort(-sizes, kind="stable")
+        # d centre / d count = (point - centre) / weight of the cluster.
+        apart = np.square(points - best.centres[best.labels]).T
+        spread = np.sqrt([np.bincount(best.labels, one, parameters.clusters) for one in apart]).T
+        weight = np.bincount(best.labels, weights, parameters.clusters)[:, None]
+        moved = quantile() * deviation * spread / np.where(weight > 0, weight, 1) * grid.scale
         return {
             "cells": [one.bins for one in grid.cells],
             "sizes": np.rint(sizes[order]).astype(int).tolist(),
             "margins": (quantile() * deviation * np.sqrt(among[order])).tolist(),
             "centres": (best.centres[order] * grid.scale).flatten().tolist(),
+            "centre_margins": moved[order].flatten().tolist(),
             "inertia": best.inertia,
             "scale": grid.scale.tolist(),
             "noise": deviation,
@@ -158,7 +169,9 @@ parameters = { clusters = 3, cells = 12 }
         centres = np.reshape(some["centres"], (-1, len(some["columns"])))
         names = [f"{place + 1}" for place in range(len(centres))]
         columns: dict[str, Any] = {"cluster": names, "rows": some["sizes"], "±": some["margins"]}
-        columns |= {name: centres[:, place].tolist() for place, name in enumerate(some["columns"])}
+        margins = np.reshape(some["centre_margins"], centres.shape)
+        for place, name in enumerate(some["columns"]):
+            columns |= {name: centres[:, place].tolist(), f"± {name}": margins[:, place].tolist()}
         cells = " x ".join(map(str, some["cells"]))
         notes = [
             f"on a grid of {cells} cells; noise in each count: standard deviation {some['noise']:.3g}",
@@ -184,27 +197,35 @@ class Grid:
     scale: np.ndarray
 
     @classmethod
-    def of(cls, columns: Mapping[str, ColumnTerms], rows: int, parameters: Parameters) -> Grid:
+    def of(
+        cls, columns: Mapping[str, ColumnTerms], rows: int, epsilon: float, parameters: Parameters
+    ) -> Grid:
         """From what is public.
 
         Raises:
-            UsageError: a column is a category, or has no bounds; or there are too many cells, or
-                fewer than clusters.
+            UsageError: a column is a category, or has no bounds; or there are too many cells, or fewer than
+                clusters, or too many for so many starts.
         """
         name = PrivateKMeans.name
         for column in columns.values():
             if column.type == "category":
                 raise UsageError(f"{name}: column {column.name!r} is a category; give a boolean for each")
-        each = parameters.cells or usual(rows, len(columns))
+        each = parameters.cells or usual(rows, epsilon, len(columns))
         cells = tuple(Cells.of(column, each) for column in columns.values())
         found = cls(tuple(columns), cells, np.array([Scale.of(one).unit for one in columns.values()]))
         if found.size > _MOST:
             raise UsageError(
-                f"{name}: {found.size} cells are more than {_MOST}; ask for fewer, or fewer columns"
+                f"{name}: {each} cells for each of {len(columns)} columns are {found.size} in all, more than "
+                f"{_MOST}; ask for fewer" + ("" if each > 2 else " columns")
             )
         if found.size < parameters.clusters:
             raise UsageError(
                 f"{name}: {parameters.clusters} clusters of {found.size} cells; ask for more cells"
+            )
+        if found.size * parameters.starts * parameters.clusters > _DISTANCES:
+            raise UsageError(
+                f"{name}: {found.size} cells times {parameters.starts} starts times {parameters.clusters} "
+                f"clusters are more than {_DISTANCES}; ask for fewer starts"
             )
         return found
 
@@ -236,10 +257,24 @@ class Grid:
         return found
 
 
-def usual(rows: int, columns: int) -> int:
-    """Cells for each column, by the rule of Su et al. for an epsilon of 1."""
+def usual(rows: int, epsilon: float, columns: int) -> int:
+    """Cells for each column, by the rule of Su et al.: in all, (rows * epsilon / 10)^(2d / (2 + d))."""
     most = int(_MOST ** (1 / columns) + 1e-9)
-    return int(max(2, min(most, round((rows / 10) ** (2 / (2 + columns))))))
+    return int(max(2, min(most, round((rows * epsilon / 10) ** (2 / (2 + columns))))))
+
+
+def nonnegative(counts: np.ndarray, rows: int) -> np.ndarray:
+    """The nearest numbers to the counts, (n,), of which none is below 0 and that add up to `rows`.
+
+    Norm-Sub: Wang, Lopuhaä-Zwakenberg, Li, Skoric, Li, "Locally Differentially Private Frequency Estimation
+    with Consistency", NDSS 2020. Were only what is below 0 cut off, empty cells would add up to many rows and
+    draw all centres to the middle of the bounds.
+    """
+    falling = -np.sort(-counts)
+    less = (np.cumsum(falling) - rows) / np.arange(1, len(counts) + 1)
+    stay = max(int(np.count_nonzero(falling > less)), 1)
+    found: np.ndarray = np.clip(counts - less[stay - 1], 0, None)
+    return found
 
 
 def first_cells(weights: np.ndarray, parameters: Parameters) -> np.ndarray:
@@ -292,7 +327,8 @@ def lloyd(points: np.ndarray, weights: np.ndarray, centres: np.ndarray) -> End:
         before = labels
         labels, apart = _nearest(points, centres)
         step, moved = step + 1, not np.array_equal(labels, before)
-    return End(centres, labels, float(weights @ apart), step, not moved)
+    # Rounded once, whatever the order, or recipients could take different starts for the best.
+    return End(centres, labels, math.fsum(weights * apart), step, not moved)
 
 
 def _nearest(points: np.ndarray, centres: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

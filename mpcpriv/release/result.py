@@ -91,7 +91,8 @@ def asked(admitted: AdmittedJob, analysis: Analysis, rows: Mapping[str, int]) ->
                         f"{analysis.name} takes none; leave it out, or agree on a data set without them"
                     )
     parameters = analysis.parameters.model_validate(dict(admitted.job.parameters))
-    return Asked(parameters, tables, admitted.job.release.epsilon is not None)
+    epsilon = admitted.job.release.epsilon
+    return Asked(parameters, tables, epsilon is not None, epsilon=epsilon)
 
 
 def read_result(
