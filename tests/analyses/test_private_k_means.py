@@ -28,6 +28,7 @@ from mpcpriv.analyses.private_k_means import (
     usual,
 )
 from mpcpriv.analyses.query import Grouped, Noised, Query
+from mpcpriv.analyses.shown import Bars, Table
 from mpcpriv.errors import Unsupported, UsageError
 from mpcpriv.privacy.mechanism import calibrate
 from tests.analyses.answers import column, split_by_columns, split_by_rows
@@ -256,6 +257,35 @@ def test_which_start_is_best_does_not_hang_on_the_order_of_a_sum() -> None:
     for of_points, of_centres in zip(points.T, end.centres.T, strict=True):
         apart += np.square(of_points[:, None] - of_centres)
     assert end.inertia == math.fsum(reversed((weights * apart.min(1)).tolist()))
+
+
+def test_first_cells_are_drawn_by_weight_and_seed() -> None:
+    weights = np.array([6.0, 3.0, 1.0, 0.0])
+    drawn = np.concatenate(
+        [first_cells(weights, Parameters(clusters=2, starts=32, seed=seed)) for seed in range(60)]
+    )
+    assert np.bincount(drawn[:, 0], minlength=4) / len(drawn) == pytest.approx([0.6, 0.3, 0.1, 0], abs=0.04)
+    assert (drawn[:, 0] != drawn[:, 1]).all()
+    # Nothing but the seed makes the draws: as many times the weight of all is the same choice.
+    given = Parameters(clusters=2, seed=7)
+    assert np.array_equal(first_cells(weights, given), first_cells(2 * weights, given))
+
+
+def test_all_who_read_the_same_counts_have_the_same_answer() -> None:
+    """To the last bit; and it is shown with its margins."""
+    frame, terms = table(load_breast_cancer, (0, 1))
+    asked = query(terms, 569, {"clusters": 3, "cells": 9})
+    opened = Noised(asked.total(frame) + 2**12, 2.0**13)
+    assert asked.read(opened) == asked.read(Noised(opened.values.copy(), opened.deviation))
+    told: dict[str, Any] = dict(asked.read(opened))
+    shown, bars = ANALYSIS.show(told)
+    assert isinstance(shown, Table)
+    assert isinstance(bars, Bars)
+    assert list(shown.columns)[:3] == ["cluster", "rows", "±"]
+    name = next(iter(frame))
+    assert list(shown.columns[name]) == told["centres"][::2]
+    assert list(shown.columns[f"± {name}"]) == told["centre_margins"][::2]
+    assert (bars.heights, bars.margins) == (told["sizes"], told["margins"])
 
 
 # Two columns each; of iris and diabetes three clusters, of breast cancer two.

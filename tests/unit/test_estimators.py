@@ -213,6 +213,15 @@ def test_clusters_are_those_of_scikit_learn() -> None:
     assert is_clusterer(model)
 
 
+def test_private_clusters_are_predicted_in_units_of_scale() -> None:
+    answer = {"columns": ["a", "b"], "sizes": [9, 8], "centres": [0.0, 0.0, 3.0, 200.0], "rows": 17}
+    answer |= {"scale": [1.0, 100.0], "margins": [1.0, 1.0], "centre_margins": [0.1] * 4}
+    model = estimators.PrivateKMeans(Daemon(answer), purpose="research", clusters=2).fit(INPUTS)
+    assert model.cluster_centers_.tolist() == [[0, 0], [3, 200]]
+    assert model.predict([[1.0, 150.0], [2.5, 60.0]]).tolist() == [0, 1]
+    assert is_clusterer(model)
+
+
 def test_nearest_centres_that_are_not_known_are_not_told() -> None:
     answer = {"columns": ["a"], "sizes": [9, 8], "centres": [1.0, 2.0], "rows": 17}
     model = estimators.KMeans(Daemon(answer), purpose="research", clusters=2).fit(INPUTS)
