@@ -186,6 +186,8 @@ def test_margins_hold_the_noise() -> None:
         told: dict[str, Any] = dict(asked.read(Noised(total + noise, deviation * ONE)))
         assert told["margins"] == pytest.approx([1.96 * deviation * 5**0.5] * 2, rel=1e-3)
         inside += abs(told["sizes"][0] - 4000) < told["margins"][0]
+        apart = np.square(np.arange(5) + 0.5 - told["centres"][0]).sum() ** 0.5
+        assert told["centre_margins"][0] == pytest.approx(1.96 * deviation * apart / 4000, rel=0.03)
         centres_inside += abs(told["centres"][0] - centre) < told["centre_margins"][0]
     assert 270 <= inside <= 298
     assert 255 <= centres_inside <= 298
