@@ -58,6 +58,7 @@ class Asked:
         noised: whether the result is released with differential privacy.
         count: how many rows `run` was given, where nobody knew which of them are in common; else None.
         epsilon: what the job asks for, by which an analysis can choose how finely it counts; else None.
+        noise: where a result is read that is `Perturbed`, `Context.noise`; else None.
     """
 
     parameters: Any
@@ -65,6 +66,7 @@ class Asked:
     noised: bool = False
     count: int | None = None
     epsilon: float | None = None
+    noise: Noise | None = None
 
 
 Opened = Mapping[str, "np.ndarray"]

@@ -32,6 +32,8 @@ GROUPS: Final[Mapping[str, Sequence[str]]] = {
         "fisher-exact",
         "kolmogorov-smirnov",
         "mann-whitney",
+        "private-mann-whitney",
+        "private-wilcoxon",
         "t-test",
         "wilcoxon",
     ),

@@ -117,10 +117,53 @@ class TwoGroups(Document):
     group: ColumnName
 
 
-class OfTwoGroups(ABC):
-    """A test that compares the order of a value in two groups; it is `Derived` and `TellsCells`."""
+class OverTwoGroups:
+    """Values sorted with which of two groups each is of; it is `Derived`."""
 
     name: str
+
+    def features(self, table: Outline, parameters: TwoGroups) -> Sequence[Feature]:
+        """See `Derived.features`: whether a row is in the first group, and the value."""
+        found = []
+        for name, column in table.columns.items():
+            if name == parameters.group:
+                if len(categories(column)) != 2:
+                    raise UsageError(f"{self.name}: column {name!r} has not two categories")
+                found.append(Feature(ColumnTerms(name=name, type="boolean"), _first(name)))
+            elif name == parameters.value:
+                found.append(Feature(plain(name).terms(table.columns), plain(name).of))
+            else:
+                raise UsageError(f"{self.name}: of column {name!r} nothing is asked; leave it out")
+        return found
+
+    def sorted(self, inputs: Mapping[str, Table], parameters: TwoGroups) -> tuple[Any, Line]:
+        """How many rows are in the first group, (1,), and the line, whose `rows` say (n, 1) which.
+
+        Raises:
+            UsageError: a column is not there, or there are too many rows.
+        """
+        from mpcpriv.analyses.table import together as put_together
+
+        columns = put_together(inputs)[0].columns
+        missing = [name for name in (parameters.value, parameters.group) if name not in columns]
+        if missing:
+            raise UsageError(f"{self.name}: {', '.join(missing)} is none of the columns")
+        group: Any = columns[parameters.group].shared
+        if len(group) > _MOST_ROWS:
+            raise UsageError(f"{self.name}: {len(group)} rows; ranks of {_MOST_ROWS} at most fit the ring")
+        first: Any = group.gt(0.5) * 1  # a shared whole number: no product of these is truncated
+        line = Line.of(columns[parameters.value].shared, first.unsqueeze(1))
+        return first.sum().reshape(1), line
+
+    def groups(self, asked: Asked) -> list[str]:
+        """What they are called."""
+        column = together(asked.tables)[0].columns[asked.parameters.group]
+        prefix = f"{column.name} " if column.type == "boolean" else ""
+        return [f"{prefix}{level}" for level in categories(column)]
+
+
+class OfTwoGroups(OverTwoGroups, ABC):
+    """A test that compares the order of a value in two groups; it is `Derived` and `TellsCells`."""
 
     @abstractmethod
     def of_line(self, line: Line) -> Sequence[Any]:
@@ -137,20 +180,6 @@ class OfTwoGroups(ABC):
             opened: what `of_line` returned.
         """
 
-    def features(self, table: Outline, parameters: TwoGroups) -> Sequence[Feature]:
-        """See `Derived.features`: whether a row is in the first group, and the value."""
-        found = []
-        for name, column in table.columns.items():
-            if name == parameters.group:
-                if len(categories(column)) != 2:
-                    raise UsageError(f"{self.name}: column {name!r} has not two categories")
-                found.append(Feature(ColumnTerms(name=name, type="boolean"), _first(name)))
-            elif name == parameters.value:
-                found.append(Feature(plain(name).terms(table.columns), plain(name).of))
-            else:
-                raise UsageError(f"{self.name}: of column {name!r} nothing is asked; leave it out")
-        return found
-
     def cells(self, columns: Mapping[str, ColumnTerms], parameters: TwoGroups) -> Sequence[Cells]:
         """See `TellsCells.cells`: ranks of a yes-or-no tell how many said yes."""
         named = [columns[name] for name in (parameters.group, parameters.value) if name in columns]
@@ -163,20 +192,9 @@ class OfTwoGroups(ABC):
         """See `Computed.run`."""
         import torch
 
-        from mpcpriv.analyses.table import together as put_together
-
-        columns = put_together(inputs)[0].columns
-        missing = [name for name in (parameters.value, parameters.group) if name not in columns]
-        if missing:
-            raise UsageError(f"{self.name}: {', '.join(missing)} is none of the columns")
-        group: Any = columns[parameters.group].shared
-        if len(group) > _MOST_ROWS:
-            raise UsageError(f"{self.name}: {len(group)} rows; ranks of {_MOST_ROWS} at most fit the ring")
-        first: Any = group.gt(0.5) * 1  # a shared whole number: no product of these is truncated
-        line = Line.of(columns[parameters.value].shared, first.unsqueeze(1))
-        count: Any = first.sum().reshape(1)
+        count, line = self.sorted(inputs, parameters)
         figures = list(self.of_line(line))
-        table: Any = torch.stack([torch.cat([one, *figures]) for one in (count, len(group) - count)])
+        table: Any = torch.stack([torch.cat([one, *figures]) for one in (count, len(line.rows) - count)])
         if ctx.smallest_cell > 1:
             from mpcpriv.analyses.cells import suppress_groups
 
@@ -185,10 +203,6 @@ class OfTwoGroups(ABC):
 
     def read(self, asked: Asked, opened: Opened) -> Answer:
         """See `Computed.read`."""
-        whole, _ = together(asked.tables)
-        column = whole.columns[asked.parameters.group]
-        prefix = f"{column.name} " if column.type == "boolean" else ""
-        groups = [f"{prefix}{level}" for level in categories(column)]
         table = np.asarray(opened["groups"]).reshape(2, -1)
         counts = [round(one) for one in table[:, 0]]
         if min(counts) < 0:
@@ -198,7 +212,7 @@ class OfTwoGroups(ABC):
             )
         if min(counts) < 1:
             raise UsageError(f"{self.name}: a group has no rows; there is nothing to compare")
-        return self.tell(asked, groups, counts, table[0, 1:])
+        return self.tell(asked, self.groups(asked), counts, table[0, 1:])
 
 
 def _first(name: str) -> Any:

@@ -44,6 +44,8 @@ _OWN: Final = {
     "poisson-regression": f"{_HOME}.poisson_regression:ANALYSIS",
     "private-k-means": f"{_HOME}.private_k_means:ANALYSIS",
     "private-logistic-regression": f"{_HOME}.private_logistic_regression:ANALYSIS",
+    "private-mann-whitney": f"{_HOME}.private_mann_whitney:ANALYSIS",
+    "private-wilcoxon": f"{_HOME}.private_wilcoxon:ANALYSIS",
     "ridge": f"{_HOME}.ridge:ANALYSIS",
     "t-test": f"{_HOME}.t_test:ANALYSIS",
     "wilcoxon": f"{_HOME}.wilcoxon:ANALYSIS",

@@ -29,21 +29,18 @@ if TYPE_CHECKING:
     from mpcpriv.engine.tensor import SharedTensor
 
 
-class Parameters(Document):
+class Pairs(Document):
     """What a job can set.
 
     Attributes:
         value: a column.
         paired: another; tested are the differences, `value` less it.
-        continuity: whether 1/2 is taken off for continuity.
         resolution: what all values are multiples of, as 0.1: then differences and ties are those of
-        decimals, also
-            between columns of different owners.
+            decimals, also between columns of different owners.
     """
 
     value: ColumnName
     paired: ColumnName
-    continuity: bool = False
     resolution: Annotated[float, Field(gt=0)] | None = None
 
     @model_validator(mode="after")
@@ -53,7 +50,56 @@ class Parameters(Document):
         return self
 
 
-class Wilcoxon:
+class Parameters(Pairs):
+    """What a job can set.
+
+    Attributes:
+        continuity: whether 1/2 is taken off for continuity.
+    """
+
+    continuity: bool = False
+
+
+class OfPairs:
+    """Differences of pairs, sorted by magnitude; it is `Derived`."""
+
+    name: str
+
+    def features(self, table: Outline, parameters: Pairs) -> Sequence[Feature]:
+        """See `Derived.features`: the difference where the owner has both, else the column."""
+        both = [parameters.value, parameters.paired]
+        idle = [name for name in table.columns if name not in both]
+        if idle:
+            raise UsageError(f"{self.name}: of columns {', '.join(idle)} nothing is asked; leave them out")
+        held = {name: _held(table.columns, name, parameters.resolution) for name in table.columns}
+        if len(held) < 2:
+            return list(held.values())
+        return [_apart(held[parameters.value], held[parameters.paired])]
+
+    def sorted(self, inputs: Mapping[str, Table], parameters: Pairs) -> tuple[Any, Any, Line]:
+        """Of each pair whether the first is larger, and whether it is smaller, (n,) each; and the line of
+        magnitudes, whose `rows` say (n, 1) where the first is larger. Pairs without a difference come first.
+
+        Raises:
+            UsageError: a column is not there, or see `_difference`.
+        """
+        from mpcpriv.analyses.table import together as put_together
+
+        columns = put_together(inputs)[0].columns
+        if len(columns) == 1:
+            (one,) = columns.values()
+            apart: Any = one.shared
+        else:
+            missing = [name for name in (parameters.value, parameters.paired) if name not in columns]
+            if missing:
+                raise UsageError(f"{self.name}: {', '.join(missing)} is none of the columns")
+            apart = _difference(columns[parameters.value], columns[parameters.paired])
+        above: Any = apart.gt(0) * 1
+        under: Any = apart.lt(0) * 1
+        return above, under, Line.of(apart * (above - under), above.unsqueeze(1))
+
+
+class Wilcoxon(OfPairs):
     """As scipy's `wilcoxon(..., zero_method="wilcox", method="asymptotic")`."""
 
     name: Final = "wilcoxon"
@@ -95,17 +141,6 @@ parameters = { value = "before", paired = "after" }
             "rank_biserial": "the difference of the rank sums, divided by their sum",
         }
 
-    def features(self, table: Outline, parameters: Parameters) -> Sequence[Feature]:
-        """See `Derived.features`: the difference where the owner has both, else the column."""
-        both = [parameters.value, parameters.paired]
-        idle = [name for name in table.columns if name not in both]
-        if idle:
-            raise UsageError(f"{self.name}: of columns {', '.join(idle)} nothing is asked; leave them out")
-        held = {name: _held(table.columns, name, parameters.resolution) for name in table.columns}
-        if len(held) < 2:
-            return list(held.values())
-        return [_apart(held[parameters.value], held[parameters.paired])]
-
     def cells(self, columns: Mapping[str, ColumnTerms], parameters: Parameters) -> Sequence[Cells]:
         """See `TellsCells.cells`: of two yes-or-nos ranks tell how many pairs differ, and which way."""
         named = [columns[name] for name in (parameters.value, parameters.paired) if name in columns]
@@ -118,20 +153,7 @@ parameters = { value = "before", paired = "after" }
         """See `Computed.run`."""
         import torch
 
-        from mpcpriv.analyses.table import together as put_together
-
-        columns = put_together(inputs)[0].columns
-        if len(columns) == 1:
-            (one,) = columns.values()
-            apart: Any = one.shared
-        else:
-            missing = [name for name in (parameters.value, parameters.paired) if name not in columns]
-            if missing:
-                raise UsageError(f"{self.name}: {', '.join(missing)} is none of the columns")
-            apart = _difference(columns[parameters.value], columns[parameters.paired])
-        above: Any = apart.gt(0) * 1
-        under: Any = apart.lt(0) * 1
-        line = Line.of(apart * (above - under), above.unsqueeze(1))
+        above, under, line = self.sorted(inputs, parameters)
         twice, ties = line.rank_sums()
         pairs: Any = (above + under).sum().reshape(1)
         larger: Any = above.sum().reshape(1)

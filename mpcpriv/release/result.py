@@ -153,6 +153,7 @@ def read_result(
         if isinstance(analysis, Perturbed):
             noise = noise_of_steps(admitted, analysis)
             assert noise is not None
+            public = replace(public, noise=noise)
             steps = composition(admitted.agreement, admitted.job, analysis)
             statement["privacy"] = _privacy(admitted, noise, sensitivity_l2=steps.l2, steps=steps.steps)
         answer = analysis.read(public, {one.name: opened[one.name] / 2.0**one.bits for one in layout})

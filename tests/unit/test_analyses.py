@@ -39,6 +39,8 @@ OURS = [
     "poisson-regression",
     "private-k-means",
     "private-logistic-regression",
+    "private-mann-whitney",
+    "private-wilcoxon",
     "ridge",
     "t-test",
     "wilcoxon",
