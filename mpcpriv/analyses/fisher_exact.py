@@ -32,8 +32,8 @@ class FisherExact(OfGroups):
         "distribution, and the odds ratio of the sample with a 95 % confidence interval (Woolf's, on the "
         "log scale), where no count is 0. The table of counts is what is opened; all else follows from "
         "it. Where a count is less than the agreement allows to be shown, the test is refused: for few "
-        "rows, agree on a smallest cell of 1. There is no variant with differential privacy: counts with "
-        "noise have no exact test; chi-squared has one."
+        "rows, agree on a smallest cell of 1. There is no variant with differential privacy: the "
+        "test is given the margins, which counts with noise do not have; chi-squared has one."
     )
     parameters: Final = Parameters
     example: Final = """\

@@ -29,8 +29,9 @@ class KolmogorovSmirnov(OfTwoGroups):
         "are rounded to 2^-19 of the bounds' width (whole numbers not at all, if the bounds are less than "
         "2^19 apart), and what is then the same counts as equal. Where a group has fewer rows than the "
         "agreement allows to be shown, the test is refused. Up to some 10,000 rows. There is no variant "
-        "with differential privacy here: how likely a D with noise is has no published form; histograms "
-        "with noise can be compared by chi-squared."
+        "with differential privacy here: theory has one for groups of known sizes (Awan and Wang, 2022), "
+        "and those here are not public; private-mann-whitney has noise, and histograms with noise can be "
+        "compared by chi-squared."
     )
     parameters: Final = Parameters
     example: Final = """\

@@ -38,8 +38,7 @@ class MannWhitney(OfTwoGroups):
         "values. Values are rounded to 2^-19 of the bounds' width (whole numbers not at all, if the "
         "bounds are less than 2^19 apart), and what is then the same counts as equal. Where a group has "
         "fewer rows than the agreement allows to be shown, the test is refused. Up to some 10,000 rows. "
-        "There is no variant with differential privacy here: one row moves U by up to the size of the "
-        "other group; t-test has one."
+        "With differential privacy it is private-mann-whitney."
     )
     parameters: Final = Parameters
     example: Final = """\

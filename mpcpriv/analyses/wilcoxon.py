@@ -112,9 +112,8 @@ class Wilcoxon(OfPairs):
         "pairs differ, the rank sum of those where the first is larger, and the sum of t^3 - t over runs "
         "of t magnitudes that are equal. Values are rounded to 2^-19 of the bounds' width (whole numbers "
         "not at all, if the bounds are less than 2^18 apart); give the `resolution` of decimals, or what "
-        "is equal in them may not be equal when it is rounded. Up to some 10,000 rows. There is no "
-        "variant with differential privacy here: one row moves the rank sum by up to the number of pairs; "
-        "t-test has one."
+        "is equal in them may not be equal when it is rounded. Up to some 10,000 rows. With "
+        "differential privacy it is private-wilcoxon."
     )
     parameters: Final = Parameters
     example: Final = """\

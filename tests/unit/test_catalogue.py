@@ -80,6 +80,7 @@ def test_whether_there_is_noise() -> None:
     said = {name: catalogue.noise(analyses.find(name)) for name in analyses.installed()}
     assert said["private-logistic-regression"].startswith("always: noise is added in each")
     assert said["private-k-means"].startswith("always: noise is added once")
+    assert said["private-mann-whitney"].startswith("always")
     assert said["logistic-regression"].startswith("no:")
     assert said["count-by-category"].startswith("on request, where rows are split:")
     assert said["count-and-mean"].startswith("on request:")  # each column's sums are its owner's
