@@ -112,6 +112,7 @@ parameters = { value = "before", paired = "after" }
         if ctx.noise is None:
             raise UsageError(f"{self.name}: nothing is released without noise; ask for epsilon and delta")
         rows = together({name: one.outline for name, one in inputs.items()})[0].rows
+        weight = _weight(rows)
         noise = Ahead(ctx.noise, 1, 1)
         above, under, line = self.sorted(inputs, parameters)
         twice, _ = line.rank_sums()
@@ -119,7 +120,7 @@ parameters = { value = "before", paired = "after" }
         # Twice the ranks of all pairs are n (n + 1), and of those without a difference, which come first, so
         # too; what remains of them are the two sums.
         excess: Any = twice * 2 - rows * (rows + 1) + same * (same + 1)
-        return {"noised": noise.perturb(excess * _weight(rows))}
+        return {"noised": noise.perturb(excess * weight)}
 
     def read(self, asked: Asked, opened: Opened) -> Answer:
         """See `Computed.read`."""

@@ -309,7 +309,7 @@ def rejected(
 
 
 TIMES = 2000
-NOISES = pytest.mark.parametrize("epsilon", [0.3, 1.0, 5.0, 50.0])
+NOISES = pytest.mark.parametrize("epsilon", [0.3, 1.0, 50.0])
 
 
 def ranked(rng: np.random.Generator, rows: int, ties: str) -> np.ndarray:
