@@ -55,18 +55,21 @@ class Asked:
     Attributes:
         parameters: an instance of the analysis's `parameters`.
         tables: by data set, in the order of the job, what is public of it.
-        noised: whether the result is released with differential privacy.
+        epsilon: of differential privacy, what the job asks for; None where it asks for none.
         count: how many rows `run` was given, where nobody knew which of them are in common; else None.
-        epsilon: what the job asks for, by which an analysis can choose how finely it counts; else None.
         noise: where a result is read that is `Perturbed`, `Context.noise`; else None.
     """
 
     parameters: Any
     tables: Mapping[str, Outline]
-    noised: bool = False
-    count: int | None = None
     epsilon: float | None = None
+    count: int | None = None
     noise: Noise | None = None
+
+    @property
+    def noised(self) -> bool:
+        """Whether the result is released with differential privacy."""
+        return self.epsilon is not None
 
 
 Opened = Mapping[str, "np.ndarray"]

@@ -161,7 +161,7 @@ def _answers(
     taken = analysis.parameters.model_validate(dict(job.parameters))
     for columns in _typed(job):
         try:
-            analysis.query(Asked(taken, split(job, columns), noised, epsilon=job.release.epsilon))
+            analysis.query(Asked(taken, split(job, columns), job.release.epsilon))
         except MpcprivError:
             continue
         return True

@@ -91,8 +91,7 @@ def asked(admitted: AdmittedJob, analysis: Analysis, rows: Mapping[str, int]) ->
                         f"{analysis.name} takes none; leave it out, or agree on a data set without them"
                     )
     parameters = analysis.parameters.model_validate(dict(admitted.job.parameters))
-    epsilon = admitted.job.release.epsilon
-    return Asked(parameters, tables, epsilon is not None, epsilon=epsilon)
+    return Asked(parameters, tables, admitted.job.release.epsilon)
 
 
 def read_result(

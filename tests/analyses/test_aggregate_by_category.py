@@ -123,7 +123,7 @@ def test_the_noise_that_is_told_is_that_of_the_figures() -> None:
     outline = Outline(432, "person", {one["name"]: ColumnTerms.model_validate(one) for one in terms})
     assert isinstance(found, analyses.Private)
     query = found.query(
-        analyses.Asked(found.parameters.model_validate({"by": ["arrest"]}), {"rows": outline}, True)
+        analyses.Asked(found.parameters.model_validate({"by": ["arrest"]}), {"rows": outline}, 1.0)
     )
     total, deviation = query.total(frame), 2.0**14 * 2
     rng = np.random.default_rng(4)

@@ -182,7 +182,7 @@ def test_noise_is_held_by_the_intervals() -> None:
     terms = {"x": ColumnTerms(name="x", type="number", low=0.0, high=100.0)}
     terms["ill"] = ColumnTerms(name="ill", type="boolean")
     asked = analyses.Asked(
-        analysis.parameters(quantiles=LEVELS, bins=32), {"rows": Outline(5000, "patient", terms)}, noised=True
+        analysis.parameters(quantiles=LEVELS, bins=32), {"rows": Outline(5000, "patient", terms)}, epsilon=1.0
     )
     query = analysis.query(asked)
     # One row changes each of four powers and a missing count by one at most, and one bin, of two columns.

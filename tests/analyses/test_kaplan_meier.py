@@ -235,7 +235,7 @@ def test_bands_cover_as_often_as_they_say() -> None:
         "e": ColumnTerms(name="e", type="boolean"),
     }
     asked = analyses.Asked(
-        analysis.parameters(time="t", event="e"), {"rows": Outline(rows, "patient", columns)}, True
+        analysis.parameters(time="t", event="e"), {"rows": Outline(rows, "patient", columns)}, 1.0
     )
     query = analysis.query(asked)
     truth = 0.94 ** np.arange(1, 13)

@@ -189,7 +189,7 @@ def test_intervals_hold_sample_and_noise(rows: int, spread: float, sigma: float)
         for name, (low, high) in bounds.items()
     }
     asked = analyses.Asked(
-        analysis.parameters(target="y"), {"rows": Outline(rows, "patient", terms)}, noised=True
+        analysis.parameters(target="y"), {"rows": Outline(rows, "patient", terms)}, epsilon=1.0
     )
     query = analysis.query(asked)
     deviation = sigma * np.sqrt(query.sensitivity().l2_squared)

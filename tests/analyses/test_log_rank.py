@@ -141,7 +141,7 @@ def test_with_noise_it_finds_nothing_where_there_is_nothing() -> None:
         "g": ColumnTerms(name="g", type="boolean"),
     }
     asked = analyses.Asked(
-        analysis.parameters(time="t", event="e", group="g"), {"rows": Outline(rows, "patient", columns)}, True
+        analysis.parameters(time="t", event="e", group="g"), {"rows": Outline(rows, "patient", columns)}, 1.0
     )
     query = analysis.query(asked)
     found = []

@@ -62,7 +62,7 @@ def test_noise_moves_them_no_further_than_is_said(standardise: bool) -> None:
     analysis: Any = analyses.find("pca")
     terms = {name: ColumnTerms(name=name, type="number", low=-1.0, high=1.0) for name in "abcd"}
     asked = analyses.Asked(
-        analysis.parameters(standardise=standardise), {"rows": Outline(4000, "patient", terms)}, noised=True
+        analysis.parameters(standardise=standardise), {"rows": Outline(4000, "patient", terms)}, epsilon=1.0
     )
     query = analysis.query(asked)
     table = np.clip(rng.normal(0, [0.5, 0.3, 0.15, 0.14], (4000, 4)), -1, 1) @ _rotation(rng)

@@ -56,7 +56,7 @@ def typed(terms: Terms) -> dict[str, ColumnTerms]:
 
 def query(terms: Terms, rows: int, given: dict[str, Any], epsilon: float = 1.0) -> Query:
     tables = {"rows": Outline(rows, "patient", typed(terms))}
-    return ANALYSIS.query(analyses.Asked(Parameters.model_validate(given), tables, True, epsilon=epsilon))
+    return ANALYSIS.query(analyses.Asked(Parameters.model_validate(given), tables, epsilon))
 
 
 def grid(terms: Terms, rows: int, given: dict[str, Any], epsilon: float = 1.0) -> Grid:

@@ -90,7 +90,7 @@ def asked_of(name: str, rows: int, noise: Noise) -> analyses.Asked:
     found = analyses.find(name)
     columns = {one["name"]: ColumnTerms.model_validate(one) for one in TERMS[name]}
     given = found.parameters.model_validate(ASKED[name])
-    return analyses.Asked(given, {"t": Outline(rows, "person", columns)}, noised=True, noise=noise)
+    return analyses.Asked(given, {"t": Outline(rows, "person", columns)}, epsilon=1.0, noise=noise)
 
 
 def excess_of_groups(value: np.ndarray, group: np.ndarray) -> float:

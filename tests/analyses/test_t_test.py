@@ -144,7 +144,7 @@ def noised(
         {one["name"]: ColumnTerms.model_validate(one) for one in terms},
     )
     assert isinstance(found, analyses.Private)
-    query = found.query(analyses.Asked(found.parameters.model_validate(parameters), {"r": outline}, True))
+    query = found.query(analyses.Asked(found.parameters.model_validate(parameters), {"r": outline}, 1.0))
     total, grid = query.total(frame), deviation * 2**14
     drawn = np.rint(rng.normal(scale=grid, size=total.shape)).astype(np.int64)
     return dict(query.read(Noised(total + drawn, grid)))
