@@ -15,6 +15,10 @@ TORCH ?= cpu
 # Each test may start a handful of processes of its own, so two at once keep several cores busy.
 WORKERS ?= $(shell cores=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1); echo $$(( cores < 2 ? cores : 2 )))
 
+# Tests and the demo start dozens of interpreters. Where Python is told to keep no bytecode, each of them would
+# compile torch and the rest again; seconds of processor time each.
+export PYTHONDONTWRITEBYTECODE :=
+
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 
