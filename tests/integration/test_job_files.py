@@ -57,7 +57,7 @@ def daemons(folder: Path, names: Sequence[str]) -> Iterator[None]:
         "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
         warm.ADDRESS: address,
     }
-    commands = {"warm": ["tests.integration.warm", address, "engine"]}
+    commands = {"warm": ["tests.integration.warm", address, "engine", "analyses"]}
     commands |= {
         name: ["tests.integration.daemon_entry", str(folder / name / FILE), "warm"] for name in names
     }

@@ -4,7 +4,7 @@ A daemon is a new interpreter, which imports for two seconds, and so is each of 
 torch for more; a test that starts dozens has no time for that. Here both are forked from one server, and are
 what they are otherwise: the same `main`, with their own environment, outputs and channel.
 
-python -m tests.integration.warm SOCKET [engine]
+python -m tests.integration.warm SOCKET [engine] [analyses]
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def server(*loaded: str) -> str:
     """The address of this process's own server, which ends with it.
 
     Args:
-        loaded: "engine", if it has loaded that too.
+        loaded: "engine" and "analyses" (with what reads tables), if it has loaded them too.
     """
     address = str(Path(tempfile.mkdtemp(prefix="warm")) / "socket")
     process = subprocess.Popen(
@@ -77,6 +77,14 @@ def serve(path: str, *loaded: str) -> None:
         from mpcpriv import engine
 
         engine.prepare()
+    if "analyses" in loaded:
+        from mpcpriv import analyses
+        from mpcpriv.data import checks, csv_file
+
+        assert checks
+        assert csv_file
+        for name in analyses.installed():
+            analyses.find(name)
     gc.freeze()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     listener = socket.socket(socket.AF_UNIX)
