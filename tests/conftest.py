@@ -17,7 +17,7 @@ settings.register_profile("desk", deadline=None)
 settings.register_profile("judged", deadline=None, derandomize=True)
 settings.load_profile("judged" if os.environ.get("CI") else "desk")
 
-# Before numpy is loaded. Several processes test at once: BLAS threads of each would spin for one another's cores.
+# Before numpy is loaded. Several processes test at once: threads of BLAS in each only spin for cores.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
