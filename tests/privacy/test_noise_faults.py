@@ -1,7 +1,7 @@
 """What `violations` would find: each way in which noise goes wrong, planted into sound noise.
 
-The sound noise is numpy's here, by the exact distribution's inverse: fast, so that a million samples of every
-fault are looked at; the checks are the ones that the real noise passes in test_noise.py.
+The sound noise is numpy's here, by the exact distribution's inverse: fast, so that 400,000 samples or more of
+every fault are looked at; the checks are the ones that the real noise passes in test_noise.py.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from mpcpriv.privacy.mechanism import Kind, Noise
 from tests.privacy.noise_checks import Draw, Integers, mass, violations
 from tests.privacy.test_noise import KINDS, counts, reals
 
-SIZE = 1_000_000
+SIZE, LARGE = 400_000, 1_000_000
+"""Rounded reals differ by little: 200,000 samples do not show it."""
 chance = np.random.default_rng(20_090_401)
 
 
@@ -204,7 +205,7 @@ def test_a_fault_is_found(kind: Kind, fault: Draw) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_rounded_reals_are_found_where_the_noise_is_smallest(kind: Kind) -> None:
-    assert violations(rounded_reals, counts(kind, 5, 1), SIZE)
+    assert violations(rounded_reals, counts(kind, 5, 1), LARGE)
 
 
 @pytest.mark.parametrize("kind", KINDS)

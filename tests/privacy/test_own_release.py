@@ -56,6 +56,7 @@ def test_a_vector_gets_the_noise_that_it_says(mechanism: str, size: int) -> None
 @pytest.mark.parametrize("entries", [1, 2, 7, 300])
 def test_rounding_to_the_grid_is_within_the_sensitivity_that_is_accounted_for(entries: int) -> None:
     chance = np.random.default_rng(entries)
+    multiplier = training_multiplier(0.7, 1e-6 * 0.999, 1.0, 1)
     for sensitivity in (1e-9, 1.0, 7.3, 1e12):
         for _ in range(10):
             before = chance.normal(scale=100 * sensitivity, size=entries)
@@ -71,8 +72,7 @@ def test_rounding_to_the_grid_is_within_the_sensitivity_that_is_accounted_for(en
                 for vector in (before, before + row * (sensitivity / np.linalg.norm(row)) * (1 - 1e-12))
             )
             steps = exact(one.values, one.grid) - exact(other.values, one.grid)
-            most = one.scale / training_multiplier(0.7, 1e-6 * 0.999, 1.0, 1)
-            assert math.sqrt((steps.astype(float) ** 2).sum()) * float(one.grid) <= most
+            assert math.sqrt((steps.astype(float) ** 2).sum()) * float(one.grid) <= one.scale / multiplier
 
 
 def exact(values: np.ndarray, grid: Fraction) -> np.ndarray:
