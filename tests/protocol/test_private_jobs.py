@@ -78,7 +78,9 @@ def test_what_is_summed_is_the_rows_and_nothing_else(tmp_path: Path, monkeypatch
         assert found["variance"][place] == pytest.approx(POOLED[name].var(ddof=1), rel=1e-4)
 
 
-@pytest.mark.parametrize(("collusion", "honest"), [(None, 1), (2, 1), (1, 2)])
+@pytest.mark.parametrize(
+    ("collusion", "honest"), [(None, 1), pytest.param(2, 1, marks=pytest.mark.slow), (1, 2)]
+)
 def test_each_party_adds_its_own_noise_of_the_promised_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, collusion: int | None, honest: int
 ) -> None:
