@@ -22,7 +22,6 @@ from mpcpriv.analyses.shown import Forest, Table
 from mpcpriv.errors import UsageError
 from tests.analyses.answers import column, plain, split_by_columns, split_by_rows
 
-SPLITS = pytest.mark.parametrize("split", [split_by_rows, split_by_columns])
 POISSON, BINOMIAL = sm.families.Poisson(), sm.families.Binomial()
 GAMMA = sm.families.Gamma(sm.families.links.Log())
 
@@ -168,18 +167,16 @@ def agrees(found: Mapping[str, Any], expected: Any, names: list[str], error: flo
 
 
 BY_COLUMNS = {"poisson randhie", "negative binomial fair", "gamma scotland", "logistic cancer"}
-"""One case of each analysis: how columns are put together, it does not see (`test_split.py`)."""
+"""One case of each analysis; the others by rows: how tables are put together, it does not see."""
 BOTH = [
-    *(pytest.param(name, split_by_rows, id=f"{name}-rows") for name in CASES),
-    *(
-        pytest.param(
-            name,
-            split_by_columns,
-            id=f"{name}-columns",
-            marks=[] if name in BY_COLUMNS else [pytest.mark.slow],
-        )
-        for name in CASES
-    ),
+    pytest.param(
+        name,
+        split,
+        id=f"{name}-{said}",
+        marks=[] if (name in BY_COLUMNS) == (split is split_by_columns) else [pytest.mark.slow],
+    )
+    for split, said in ((split_by_rows, "rows"), (split_by_columns, "columns"))
+    for name in CASES
 ]
 
 
@@ -228,7 +225,7 @@ def test_in_plain_it_is_the_same(name: str) -> None:
     assert found["deviance"] == pytest.approx(expected.deviance, rel=1e-6, abs=1e-6 * len(one.table))
 
 
-@SPLITS
+@pytest.mark.parametrize("split", [pytest.param(split_by_rows, marks=pytest.mark.slow), split_by_columns])
 def test_alpha_by_the_method_of_moments(tmp_path: Path, split: Callable[..., Any]) -> None:
     one = CASES["negative binomial randhie"]
     analysis, frame, terms, parameters = one.job()

@@ -65,8 +65,14 @@ def as_lifelines(found: dict[str, Any], frame: Frame, terms: Terms) -> None:
 SHOWN = {"unnoised": True, "minimum_cohort": 2, "smallest_cell": 1}
 
 
-@TABLES
-@pytest.mark.parametrize("split", [split_by_rows, split_by_columns])
+@pytest.mark.parametrize(
+    ("load", "split"),
+    [
+        *((load, split_by_rows) for load in (leukemia, stages, rossi, kidney)),
+        *((load, split_by_columns) for load in (leukemia, stages, rossi)),
+        pytest.param(kidney, split_by_columns, marks=pytest.mark.slow),  # of the most times
+    ],
+)
 def test_as_lifelines_has_it(tmp_path: Path, load: Callable[[], Any], split: Callable[..., Any]) -> None:
     frame, terms = load()
     options: dict[str, Any] = {}
