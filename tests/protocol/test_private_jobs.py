@@ -19,7 +19,7 @@ from mpcpriv.party.jobs import RunReport
 from mpcpriv.party.planning import plan_job
 from mpcpriv.privacy.mechanism import Noise, Sensitivity
 from mpcpriv.release import charges, read_result
-from mpcpriv.release.share import combine
+from mpcpriv.release.share import SALT_BYTES, combine
 from tests.protocol.job_cases import NOW, OWNERS, Case, Tables, case, column
 from tests.protocol.test_jobs import run
 
@@ -110,6 +110,14 @@ def test_the_intervals_hold_the_truth_with_the_noise_in_them(tmp_path: Path) -> 
         assert found["noise"][0] > 0
     assert covered >= 8
     assert min(widths) > 2 * 1.96 * POOLED["age"].std() / math.sqrt(600)
+
+
+def test_a_party_s_own_sum_and_noise_leave_it_masked_only(tmp_path: Path) -> None:
+    """Both are far below 2^40, so that without a mask all upper bits are the sign's; of a mask 2^-23 are."""
+    reports = run(mean(tmp_path, 1.0))
+    sent = np.concatenate([np.frombuffer(one.share, dtype="<i8", offset=SALT_BYTES) for one in reports])
+    assert np.abs(opened(reports)).max() < 2**40
+    assert not np.isin(sent >> 40, (0, -1)).any()
 
 
 def test_a_result_says_how_it_was_released(tmp_path: Path) -> None:
