@@ -54,19 +54,22 @@ class Counts:
     digits, however large c is.
     """
 
-    def __init__(self, y: Vector, per: Vector, mean: Vector, over: Vector | None) -> None:
+    def __init__(
+        self, y: Vector, per: Vector, mean: Vector, over: Vector | None, present: Vector | None = None
+    ) -> None:
         """A model of y (n,), whose mean is 1.
 
         Args:
-            y: the target as it was shared, from 0, times `per`.
+            y: the target as it was shared, from 0, times `per`; 1, as m, in rows that are not there.
             per: one over its mean: a scalar, in units of `unit_of`.
             mean: `DIGITS` times just what y was divided by: a scalar, in the units of the data.
             over: c, a scalar; None for 0.
+            present: (n,), 1 of rows that are there, else 0; None where all are.
 
         Raises:
             UsageError: there are too many rows.
         """
-        self.y, self.per, self.mean, self.over = y, per, mean, over
+        self.y, self.per, self.mean, self.over, self.present = y, per, mean, over, present
         self.highest = min(_HIGHEST, math.log(_ROOM / len(y)))
         if self.highest < 3:
             raise UsageError(f"{len(y)} rows are too many for a model of counts; take a part of them")
@@ -96,7 +99,7 @@ class Counts:
         found: Any = predictor.gt(self.highest).sum() * 1
         return found
 
-    def dispersion(self, point: Point, weights: Vector | None, degrees: int) -> Vector:
+    def dispersion(self, point: Point, weights: Vector | None, degrees: Any) -> Vector:
         """See `Model.dispersion`."""
         del point, weights, degrees
         return 1.0 if self.over is None else self.over + 1
@@ -112,8 +115,12 @@ class Counts:
         """
         # Sums over rows, divided by their number: no square leaves the ring.
         part = 2.0 ** -round(math.log2(len(self.y)) / 2)
-        residual, level = fit.point.slope * part, fit.point.information * part
-        excess: Any = residual.matmul(residual) * (self.mean * (1 / DIGITS)) - self.y.sum() * part**2
+        slope, means, y = fit.point.slope, fit.point.information, self.y
+        if self.present is not None:
+            slope, means, y = self.present * slope, self.present * means, self.present * y
+        residual: Any = slope * part
+        level = means * part
+        excess: Any = residual.matmul(residual) * (self.mean * (1 / DIGITS)) - y.sum() * part**2
         return (excess / level.matmul(level)).relu()
 
     def divisor(self, mean: Any) -> Any:
@@ -158,11 +165,20 @@ class OfCounts(GeneralisedLinear):
         shared, part = whole_of(column), column.scale.unit / unit_of(column.scale)
         if part < 1:
             shared = shared * part
-        per = shared.mean().reciprocal()
-        fine: Any = shared.sum() * (DIGITS / rows.count)
+        fine: Any
+        if rows.present is None:
+            per = shared.mean().reciprocal()
+            fine = shared.sum() * (DIGITS / rows.count)
+        else:
+            shared = free(rows.present * shared)
+            fine = shared.sum() * (DIGITS / rows.count) / (rows.present.sum() * (1 / rows.count))
+            per = (fine * (1 / DIGITS)).reciprocal()
         # The mean is what counts were divided by, to more digits: what one over it misses is taken back.
         mean = fine - fine * (fine * per - DIGITS) * (1 / DIGITS)
-        return free(shared * per), per, mean * unit_of(column.scale)
+        y: Any = shared * per
+        if rows.present is not None:
+            y = y + (1 - rows.present)
+        return free(y), per, mean * unit_of(column.scale)
 
     def cells(self, columns: Mapping[str, ColumnTerms], parameters: Any) -> Sequence[Cells]:
         """See `TellsCells.cells`: sums over counts, of logarithms too, tell those that have few values."""

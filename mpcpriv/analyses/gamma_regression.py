@@ -23,7 +23,7 @@ from mpcpriv.analyses.generalised_linear import (
     Rows,
     logarithm,
 )
-from mpcpriv.analyses.newton import Fit, Point, Vector, exponential, free
+from mpcpriv.analyses.newton import Fit, Point, Vector, exponential, free, mean_of
 from mpcpriv.data.scale import Scale
 from mpcpriv.errors import UsageError
 
@@ -35,14 +35,18 @@ _ROOM: Final = 1 << 29
 class Gamma:
     """A `Model` of y with mean m = e^predictor and a variance in proportion to m^2."""
 
-    def __init__(self, log: Vector) -> None:
+    def __init__(self, log: Vector, present: Vector | None = None) -> None:
         """A model of ln y (n,), less its mean.
+
+        Args:
+            log: ln y, up to a constant.
+            present: (n,), 1 of rows that are there, else 0; None where all are. In others y is m.
 
         Raises:
             UsageError: there are too many rows.
         """
-        self.middle: Any = log.mean()
-        self.log = free(log - self.middle)
+        self.middle: Any = mean_of(log, present)
+        self.log = free(log - self.middle if present is None else present * (log - self.middle))
         self.highest = min(_HIGHEST, math.log(_ROOM / len(log)))
         if self.highest < 3:
             raise UsageError(f"{len(log)} rows are too many for a gamma regression; take a part of them")
@@ -62,11 +66,11 @@ class Gamma:
         found: Any = (self.log - predictor).gt(self.highest).sum() * 1
         return found
 
-    def dispersion(self, point: Point, weights: Vector | None, degrees: int) -> Vector:
+    def dispersion(self, point: Point, weights: Vector | None, degrees: Any) -> Vector:
         """See `Model.dispersion`: Pearson's chi-squared over the residual degrees of freedom."""
         weighted: Any = point.slope if weights is None else weights * point.slope
         # Truncated after its sum: it may be small.
-        found: Any = weighted.matmul(point.slope) * (1 / degrees)
+        found: Any = weighted.matmul(point.slope) / degrees
         return found
 
 
@@ -104,7 +108,7 @@ parameters = { target = "cost" }
         """See `GeneralisedLinear.model`."""
         del parameters
         log = rows.target["log"]
-        return Gamma(log.shared * log.scale.unit)
+        return Gamma(log.shared * log.scale.unit, rows.present)
 
     def middle(self, model: Gamma) -> Vector:
         """See `GeneralisedLinear.middle`."""
@@ -127,14 +131,14 @@ parameters = { target = "cost" }
     @staticmethod
     def _dispersion(found: Found) -> float:
         """In units of the shared weights."""
-        return found.number("squares") / DIGITS * found.rows / found.degrees
+        return found.number("squares") / DIGITS * found.count / found.degrees
 
     def fitted(self, found: Found, parameters: Any) -> Mapping[str, Plain]:
         """See `GeneralisedLinear.fitted`."""
         del parameters
         return {
             "dispersion": self._dispersion(found) * found.weights,
-            "deviance": 2 * found.number("deviance") / DIGITS * found.rows * found.weights,
+            "deviance": 2 * found.number("deviance") / DIGITS * found.count * found.weights,
         }
 
     def told(self) -> Mapping[str, str]:

@@ -6,7 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal
 
 import numpy as np
 from pydantic import Field
@@ -75,7 +75,7 @@ class Rows:
 
     Attributes:
         target: what the owner made of the target, by the names that `of_target` gives.
-        weights: (n,), as they are shared, from 0; None where they are 1.
+        weights: (n,), as they are shared, from 0, and 0 of rows that are not there; None where they are 1.
         count: n.
         present: (n,), 1 of rows that are there; None where all are.
     """
@@ -87,8 +87,9 @@ class Rows:
 
     def weighted(self, values: Any) -> Any:
         """Of values (n,), each as often as its row counts; those that are not there do not."""
-        there = values if self.present is None else self.present * values
-        return there if self.weights is None else self.weights * there
+        if self.weights is not None:
+            return self.weights * values
+        return values if self.present is None else self.present * values
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,11 @@ class Found:
 
 
 class GeneralisedLinear(ABC):
-    """A generalised linear model; it is `Derived`, `Showing` and `TellsCells`.
+    """A generalised linear model; it is `Derived`, `Showing`, `TellsCells` and `OverSecretRows`.
+
+    A row that is not there is one of zeros among the columns, the one of ones too, so that it adds to no
+    gradient, Hessian or information; its predictor and offset are 0. Of the target it has what its owner's
+    shares of 0 stand for, the middle of the bounds: a model puts in its place what it takes without harm.
 
     Attributes:
         family: with its link, for the table.
@@ -127,6 +132,7 @@ class GeneralisedLinear(ABC):
     """
 
     name: ClassVar[str]
+    over_secret_rows: ClassVar[Literal[True]] = True
     family: ClassVar[str]
     ratio: ClassVar[str]
 
@@ -217,18 +223,23 @@ class GeneralisedLinear(ABC):
 
         whole, _ = put_together(inputs)
         rows, offsets, columns = self._roles(whole.columns, whole.rows, parameters)
-        rows = replace(rows, present=ctx.present)
+        weights = rows.weights
+        if weights is not None and ctx.present is not None:
+            weights = newton.free(ctx.present * weights)
+        rows = replace(rows, weights=weights, present=ctx.present)
         x = torch.stack([column.shared for column in columns], dim=1)
         z, mean, per_spread, variance = newton.standardise(x, ctx.present)
         penalty = getattr(parameters, "penalty", 0.0)
         offset: Any = sum((one.shared * one.scale.unit for one in offsets), 0.0)
-        less: Any = offset.mean() if offsets else 0.0
+        less: Any = newton.mean_of(offset, ctx.present) if offsets else 0.0
         # What is left has no part in the level, which coefficients of about 1 make up.
-        around = newton.free(offset - less) if offsets else 0.0
+        around = offset - less
+        if offsets:
+            around = newton.free(around if ctx.present is None else ctx.present * around)
         model = self.model(rows, parameters)
         while True:
             fit = newton.minimise(
-                z, variance, model, around, rows.weights, penalty, parameters.steps, ctx.steps
+                z, variance, model, around, weights, penalty, parameters.steps, ctx.steps, ctx.present
             )
             better = self.refined(model, fit)
             if better is None:
@@ -238,7 +249,7 @@ class GeneralisedLinear(ABC):
         extra = self.besides(model, fit, rows)
         return {
             "coefficients": newton.fold(fit.coefficients, mean, per_spread, less),
-            "information": newton.information(x, rows.weights, fit.point, variance, penalty, ctx.present),
+            "information": newton.information(x, weights, fit.point, variance, penalty, ctx.present),
             "converged": fit.converged,
             **{name: value.reshape(1) for name, value in extra.items()},
         }

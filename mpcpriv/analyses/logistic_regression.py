@@ -63,7 +63,7 @@ class Binary:
         del predictor
         return 0.0
 
-    def dispersion(self, point: Point, weights: Vector | None, degrees: int) -> Vector:
+    def dispersion(self, point: Point, weights: Vector | None, degrees: Any) -> Vector:
         """See `Model.dispersion`."""
         del point, weights, degrees
         return 1.0
@@ -73,7 +73,6 @@ class LogisticRegression(GeneralisedLinear):
     """The model of all rows, in the units of the data."""
 
     name = "logistic-regression"
-    over_secret_rows: Final = True
     family = "GLM, binomial, logit link"
     ratio = "odds ratio"
     title: Final = "a logistic regression of a yes or no on other columns, with standard errors and tests"

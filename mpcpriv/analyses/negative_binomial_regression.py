@@ -61,8 +61,9 @@ class NegativeBinomialRegression(OfCounts):
         "whose variance is m + alpha m^2; e^coefficient is a rate ratio. `alpha` is given, as "
         "statsmodels' NegativeBinomial family takes it; left out, it is estimated by the method of "
         "moments from the residuals of a Poisson regression (Cameron and Trivedi, 1990), on shares as "
-        "well, and standard errors take it as known. `exposure` is a column whose logarithm is added, "
-        "`offset` one that is added as it is. " + LIMITS
+        "well, and standard errors take it as known: that is not maximum likelihood, as in R's glm.nb and "
+        "statsmodels' NegativeBinomial, whose alpha differs, and coefficients with it. `exposure` is a "
+        "column whose logarithm is added, `offset` one that is added as it is. " + LIMITS
     )
     parameters: Final = Parameters
     example: Final = """\
@@ -103,13 +104,13 @@ parameters = { target = "visits", alpha = 0.8 }
         """See `GeneralisedLinear.model`: of Poisson's, where alpha is estimated."""
         y, per, mean = self.counts(rows)
         alpha = parameters.alpha
-        return Counts(y, per, mean, None if alpha is None else mean * (alpha / DIGITS))
+        return Counts(y, per, mean, None if alpha is None else mean * (alpha / DIGITS), rows.present)
 
     def refined(self, model: Counts, fit: Any) -> Counts | None:
         """See `GeneralisedLinear.refined`."""
         if model.over is not None:
             return None
-        return Counts(model.y, model.per, model.mean, model.moment(fit))
+        return Counts(model.y, model.per, model.mean, model.moment(fit), model.present)
 
     def besides(self, model: Counts, fit: Any, rows: Rows) -> Mapping[str, Any]:
         """See `GeneralisedLinear.besides`."""
@@ -144,7 +145,7 @@ parameters = { target = "visits", alpha = 0.8 }
                     "poisson-regression"
                 )
             return {**told, "alpha": alpha}
-        part = DIGITS / found.rows / found.weights
+        part = DIGITS / found.count / found.weights
         deviance = 2 / alpha * found.number("deviance") / part
         return {
             **told,

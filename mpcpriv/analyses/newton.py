@@ -101,8 +101,14 @@ class Model(Protocol):
     def outside(self, predictor: Vector) -> Vector:
         """Of how many rows the predictor has left what `at` can be computed for: a scalar."""
 
-    def dispersion(self, point: Point, weights: Vector | None, degrees: int) -> Vector:
-        """Of a residual the variance, by the variance function: a scalar."""
+    def dispersion(self, point: Point, weights: Vector | None, degrees: Any) -> Vector:
+        """Of a residual the variance, by the variance function: a scalar.
+
+        Args:
+            point: of all rows.
+            weights: (n,), 0 of rows that are not there; None where they are 1.
+            degrees: rows that are there less coefficients: a number, or a scalar.
+        """
 
 
 @dataclass(frozen=True)
@@ -183,6 +189,12 @@ def standardise(x: Vector, present: Vector | None = None) -> tuple[Vector, Vecto
     return torch.cat([z, ones(z, present)], dim=1), mean, per_spread, variance
 
 
+def mean_of(values: Vector, present: Vector | None) -> Vector:
+    """The mean of (n,), a scalar, over the rows that are there; a division by their number tells nobody that
+    there is none."""
+    return values.mean() if present is None else (present * values).sum() / present.sum()
+
+
 def ones(x: Vector, present: Vector | None = None) -> Vector:
     """A column of them beside (n, d), of zeros in rows that are not there."""
     return x[:, :1] * 0 + 1 if present is None else present.unsqueeze(1)
@@ -197,6 +209,7 @@ def minimise(
     penalty: float,
     turns: int,
     steps: Steps,
+    present: Vector | None = None,
 ) -> Fit:
     """Newton's method on all rows: it needs few steps, and so few exponentials and rounds.
 
@@ -205,10 +218,11 @@ def minimise(
         variance: (d,), of the columns before; where it is less than fixed point holds, nothing converges.
         model: of the rows.
         offset: (n,), added to the predictor; or 0.
-        weights: (n,), of the rows; None where they are 1.
+        weights: (n,), of the rows, 0 of those that are not there; None where they are 1.
         penalty: of half the sum of the squared coefficients but the last.
         turns: Newton's steps, after the one to the start.
         steps: counts the turns of a loop.
+        present: as `standardise` takes it.
     """
     import torch
 
@@ -263,10 +277,12 @@ def minimise(
     _, inverse, at, predictor, point, gradient, hessian = last
     gradient = gradient * (scale / unit)
     change = inverse.matmul(gradient)
-    dispersion = model.dispersion(point, weights, rows - terms)
+    # Whether it converged is of the rows that are there: how many others there are does not show in it.
+    there: Any = rows if present is None else present.sum()
+    dispersion = model.dispersion(point, present if weights is None else weights, there - terms)
     rest = one - inverse.matmul(hessian)
     lower = (gradient * change).sum() * (1 / (_NEAR * scale**2 / unit)) - dispersion
-    flat = gradient.abs().sum() * (unit / scale / rows / _FLAT) - 1
+    flat = gradient.abs().sum() * (unit / scale / rows / _FLAT) - there * (1 / rows)
     left = (rest * rest).sum() * (1 / _INVERSE) - 1
     wrong: Any = torch.stack([lower, flat, left, model.outside(predictor) + lower * 0])
     # A column without variance is one of zeros here, and so is its coefficient, whatever it should be.

@@ -71,7 +71,7 @@ parameters = { target = "visits", exposure = "years" }
     def model(self, rows: Rows, parameters: Any) -> Counts:
         """See `GeneralisedLinear.model`."""
         del parameters
-        return Counts(*self.counts(rows), None)
+        return Counts(*self.counts(rows), None, rows.present)
 
     def besides(self, model: Counts, fit: Any, rows: Rows) -> Mapping[str, Any]:
         """See `GeneralisedLinear.besides`."""
@@ -85,7 +85,7 @@ parameters = { target = "visits", exposure = "years" }
 
     def fitted(self, found: Found, parameters: Any) -> Mapping[str, Plain]:
         """See `GeneralisedLinear.fitted`."""
-        mean, part = mean_of(found), DIGITS / found.rows
+        mean, part = mean_of(found), DIGITS / found.count
         deviance = 2 * mean * found.weights * found.number("deviance") / part
         saturated = found.number("saturated") / part * found.weights
         return {

@@ -14,7 +14,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -112,11 +112,13 @@ def plain(
     terms: Terms,
     parameters: Mapping[str, Any] | None = None,
     shares: bool = False,
+    absent: int = 0,
 ) -> Answer:
     """The answer on float64 tensors, without parties, without noise: the oracle.
 
     Args:
         shares: whether to take what is computed on shares also where the same could be summed.
+        absent: how many rows there are besides, of zeros, which are not there.
     """
     found = analyses.find(analysis)
     columns = {str(one["name"]): ColumnTerms.model_validate(dict(one)) for one in terms}
@@ -138,12 +140,19 @@ def plain(
         features = found.features(outline, asked.parameters)
         outline = replace(outline, columns={one.terms.name: one.terms for one in features})
         numbers = {one.terms.name: one.values(numbers) for one in features}
+    if absent:
+        present = torch.cat([torch.ones(outline.rows), torch.zeros(absent)]).double()
+        context = replace(context, present=cast(Any, present))
+        asked = replace(asked, count=outline.rows + absent)
     shared = {}
     for name, one in outline.columns.items():
         scale = Scale.of(one)
         tensor: Any = torch.from_numpy(scale.scaled(numbers[name]))
+        tensor = torch.cat([tensor, torch.zeros(absent, dtype=tensor.dtype)])
         shared[name] = Column(one, scale, tensor)
-    opened = found.run(context, {"rows": Table(outline.rows, outline.unit, shared)}, asked.parameters)
+    opened = found.run(
+        context, {"rows": Table(outline.rows + absent, outline.unit, shared)}, asked.parameters
+    )
     return dict(found.read(asked, {name: np.asarray(one).ravel() for name, one in opened.items()}))
 
 

@@ -349,7 +349,7 @@ def test_as_much_travels_whatever_is_in_common(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("analysis", "parameters"),
-    [("count-and-mean", {}), ("k-means", {"clusters": 2}), ("poisson-regression", {"target": "target"})],
+    [("count-and-mean", {}), ("k-means", {"clusters": 2})],
 )
 def test_analyses_that_need_to_know_the_rows_are_refused_before_anything_is_sent(
     tmp_path: Path, analysis: str, parameters: dict[str, Any]
