@@ -13,6 +13,7 @@ import statsmodels.api as sm
 
 import mpcpriv.engine
 from mpcpriv import analyses
+from mpcpriv.analyses import newton
 from mpcpriv.errors import UsageError
 from mpcpriv.party.planning import plan_job
 from mpcpriv.release import read_result
@@ -159,6 +160,34 @@ def test_an_offset_far_from_the_middle_of_its_bounds(analysis: str, offset: floa
     assert known["converged"] == hidden["converged"] == 1
     np.testing.assert_allclose(hidden["estimate"], known["estimate"], rtol=1e-6)
     np.testing.assert_allclose(hidden["standard_error"], known["standard_error"], rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["poisson star98", "gamma diabetes"])
+def test_rows_that_are_not_there_are_harmless_where_they_are_computed(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Offset 0 and the target as predicted: whether one left its range or settled does not tell of them."""
+    analysis, frame, terms, parameters = CASES[name].job()
+    rows, seen, genuine = len(frame[terms[0]["name"]]), [], newton.minimise
+
+    def minimise(x: Any, variance: Any, model: Any, offset: Any, *rest: Any) -> Any:
+        def dispersion(point: Any, weights: Any, degrees: Any) -> Any:
+            seen.append(float(degrees))
+            return plainly(point, weights, degrees)
+
+        plainly = model.dispersion
+        model.dispersion = dispersion
+        if name == "poisson star98":
+            assert (offset[rows:] == 0).all()
+            assert abs(float(offset[:rows].mean())) < 1e-9
+            assert (model.y[rows:] == 1).all()
+        else:
+            assert (model.log[rows:] == 0).all()
+        return genuine(x, variance, model, offset, *rest)
+
+    monkeypatch.setattr(newton, "minimise", minimise)
+    found = plain(analysis, frame, terms, parameters, absent=rows)
+    assert seen == [found["residual_degrees"]]
 
 
 @pytest.mark.parametrize("name", ["poisson cpunish", "gamma scotland", "logistic cancer"])
